@@ -1,0 +1,8 @@
+"""SAMS-VAE for perturbation screens in single cells, as a scvi-tools extension."""
+
+from importlib.metadata import version
+
+from scvi_sams.model._samsvae import SAMSVAE
+
+__all__ = ["SAMSVAE"]
+__version__ = version("scvi-sams")

@@ -1,0 +1,1 @@
+"""What comes in: labels, guides, fields and simulated screens."""

@@ -1,0 +1,205 @@
+"""The AnnData fields of a perturbation screen: its perturbations, and its counts."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rich.table
+from mudata import MuData
+from scipy import sparse
+from scvi import settings
+from scvi.data.fields import BaseAnnDataField, LayerField, MuDataWrapper
+
+from scvi_sams._constants import ADATA_KEYS
+from scvi_sams.data._labels import Encoding, pack
+from scvi_sams.data._names import listed
+from scvi_sams.data._sources import onto
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from scvi_sams.data._sources import PerturbationSource
+
+_ROWS_AT_ONCE = 20_000
+
+
+class PerturbationField(BaseAnnDataField):
+    """Which cell received which perturbations, mapped by name.
+
+    Registering writes the dosage matrix for people (``obsm["perturbations"]``, with its column
+    names in ``uns["perturbations_names"]``) and the short lists that the model loads. Transfer to
+    another AnnData reads that AnnData's own labels or matrix anew and maps names, never
+    positions.
+
+    Parameters
+    ----------
+    registry_key
+        Key under which the model finds the lists.
+    source
+        Where the perturbations are read.
+    """
+
+    NAMES_KEY = "names"
+    CONTROL_KEY = "control"
+
+    def __init__(self, registry_key: str, source: PerturbationSource) -> None:
+        super().__init__()
+        self._registry_key = registry_key
+        self._source = source
+
+    @property
+    def registry_key(self) -> str:
+        """Key of the lists in the data registry."""
+        return self._registry_key
+
+    @property
+    def attr_name(self) -> str:
+        """The lists stand in obsm."""
+        return "obsm"
+
+    @property
+    def attr_key(self) -> str:
+        """Key of the lists in obsm."""
+        return ADATA_KEYS.PACKED_PERTURBATIONS
+
+    @property
+    def is_empty(self) -> bool:
+        """A screen always has perturbations."""
+        return False
+
+    def validate_field(self, adata: AnnData) -> None:
+        """Everything is checked while the perturbations are encoded."""
+
+    def register_field(self, adata: AnnData) -> dict[str, Any]:
+        """Encode the perturbations and write them; returns their names and the controls."""
+        encoding = self._source.read(adata, require_control=True)
+        if len(encoding.names) < 2:
+            raise ValueError(
+                f"{self._source.describe()} holds fewer than two perturbations: "
+                f"{listed(encoding.names) or 'none'} besides the controls. "
+                "A model of shared and distinct effects needs at least two; check the "
+                "column and `control=`."
+            )
+        self._write(adata, encoding)
+        return {self.NAMES_KEY: encoding.names, self.CONTROL_KEY: list(self._source.control)}
+
+    def transfer_field(
+        self, state_registry: dict[str, Any], adata_target: AnnData, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Encode another AnnData over the perturbations of ``state_registry``."""
+        super().transfer_field(state_registry, adata_target, **kwargs)
+        encoding = self._source.read(adata_target, require_control=False)
+        known = np.asarray(state_registry[self.NAMES_KEY], dtype=object)
+        self._write(adata_target, onto(encoding, known, self._source.control))
+        return dict(state_registry)
+
+    @staticmethod
+    def _write(adata: AnnData, encoding: Encoding) -> None:
+        adata.obsm[ADATA_KEYS.PERTURBATIONS] = encoding.dosages
+        adata.uns[ADATA_KEYS.PERTURBATION_NAMES] = encoding.names
+        adata.obsm[ADATA_KEYS.PACKED_PERTURBATIONS] = pack(encoding.dosages)
+
+    def get_summary_stats(self, state_registry: dict[str, Any]) -> dict[str, int]:
+        """Report the number of perturbations."""
+        return {f"n_{self.registry_key}": len(state_registry[self.NAMES_KEY])}
+
+    def view_state_registry(self, state_registry: dict[str, Any]) -> rich.table.Table:
+        """Tabulate the perturbations."""
+        table = rich.table.Table(title=f"{self.registry_key} State Registry")
+        for title, style in [
+            ("Source Location", "dodger_blue1"),
+            ("Perturbation", "green"),
+            ("scvi-tools Encoding", "dark_violet"),
+        ]:
+            table.add_column(title, justify="center", style=style, overflow="fold")
+        for code, name in enumerate(state_registry[self.NAMES_KEY]):
+            table.add_row(self._source.describe() if code == 0 else "", str(name), str(code))
+        return table
+
+
+class CountsField(LayerField):
+    """Raw counts, checked in full.
+
+    Parameters
+    ----------
+    registry_key
+        Key under which the model finds the counts.
+    layer
+        Layer of the counts, or None for X.
+    may_be_empty
+        Whether cells without a count are fine (they are once size factors are given).
+    """
+
+    def __init__(self, registry_key: str, layer: str | None, *, may_be_empty: bool) -> None:
+        # scvi-tools' own check looks at a few values and does not take sparse arrays
+        super().__init__(registry_key, layer, is_count_data=False)
+        self._may_be_empty = may_be_empty
+
+    def validate_field(self, adata: AnnData) -> None:
+        """Raise for negative or missing counts and for empty cells; warn for fractions."""
+        if self.attr_key is not None and self.attr_key not in adata.layers:
+            raise KeyError(
+                f"adata.layers has no {self.attr_key!r}. "
+                f"`layer` must be one of {listed(adata.layers.keys(), 10)}, or None for X."
+            )
+        super().validate_field(adata)
+        where = "adata.X" if self.attr_key is None else f"adata.layers[{self.attr_key!r}]"
+        if "_scvi_adata_minify_type" in adata.uns:
+            return  # counts were taken out on purpose
+        counts = self.get_field_data(adata)
+        fractional = False
+        for start in range(0, adata.n_obs, _ROWS_AT_ONCE):
+            rows = counts[start : start + _ROWS_AT_ONCE]
+            values = rows.data if sparse.issparse(rows) else np.asarray(rows)
+            if not np.isfinite(values).all() or (values < 0).any():
+                raise ValueError(
+                    f"{where} holds negative or missing values; the model needs raw counts. "
+                    "Pass the layer that holds them: `layer=`."
+                )
+            fractional = fractional or bool((values != np.round(values)).any())
+            empty = np.flatnonzero(np.asarray(rows.sum(axis=1)).ravel() == 0)
+            if len(empty) and not self._may_be_empty:
+                cells = adata.obs_names[start + empty]
+                raise ValueError(
+                    f"{where} has cells without any count, first {listed(cells, 3)}. Drop them: "
+                    "`sc.pp.filter_cells(adata, min_counts=1)`, or pass `size_factor_key=`."
+                )
+        if fractional:
+            warnings.warn(
+                f"{where} holds values that are no integers. The model is one of raw counts: "
+                "are you sure this is what you want?",
+                UserWarning,
+                stacklevel=settings.warnings_stacklevel,
+            )
+
+
+MuDataPerturbationField = MuDataWrapper(PerturbationField)
+MuDataCountsField = MuDataWrapper(CountsField)
+
+
+@contextmanager
+def unchanged_on_error(adata: AnnData | MuData) -> Iterator[None]:
+    """Put obs, obsm and uns back as they were if the block raises."""
+    parts = [adata, *adata.mod.values()] if isinstance(adata, MuData) else [adata]
+    saved = [
+        (part, part.obs.copy(deep=False), dict(part.obsm), dict(part.uns)) for part in parts
+    ]
+    try:
+        yield
+    except BaseException:
+        for part, obs, obsm, uns in saved:
+            for column in [column for column in part.obs if column not in obs]:
+                del part.obs[column]
+            for column in [column for column in obs if not obs[column].equals(part.obs[column])]:
+                part.obs[column] = obs[column]
+            for mapping, before in [(part.obsm, obsm), (part.uns, uns)]:
+                for key in [key for key in mapping if key not in before]:
+                    del mapping[key]
+                for key, value in before.items():
+                    if mapping[key] is not value:
+                        mapping[key] = value
+        raise

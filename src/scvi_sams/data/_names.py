@@ -1,0 +1,61 @@
+"""Perturbation names: said clearly when one is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+import numpy as np
+import numpy.typing as npt
+
+
+def listed(names: Iterable[object], most: int = 5) -> str:
+    """Quote the first few of ``names`` for a message: ``'a', 'b' and 3 more``."""
+    quoted = [repr(str(name)) for name in names]
+    shown = ", ".join(quoted[:most])
+    return f"{shown} and {len(quoted) - most} more" if len(quoted) > most else shown
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which known names resemble ``name``: ``; nearest: 'b', 'c'``, or nothing at all."""
+    matches = get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"; nearest: {listed(matches)}" if matches else ""
+
+
+def as_tuple(names: str | Sequence[object] | None) -> tuple[str, ...]:
+    """One name, several or none, as a tuple of strings."""
+    if names is None:
+        return ()
+    if isinstance(names, str) or not isinstance(names, Sequence | np.ndarray):
+        return (str(names),)
+    return tuple(str(name) for name in names)
+
+
+def positions(names: Sequence[str], known: npt.NDArray[np.object_]) -> npt.NDArray[np.intp]:
+    """Position of each of ``names`` among the perturbations a model knows.
+
+    Parameters
+    ----------
+    names
+        Perturbations asked for.
+    known
+        Perturbations of the model, in its order.
+
+    Returns
+    -------
+    Array of shape ``(len(names),)``.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown; the message gives the nearest known ones.
+    """
+    lookup = {name: position for position, name in enumerate(known)}
+    unknown = [name for name in names if name not in lookup]
+    if unknown:
+        hint = nearest(unknown[0], known)
+        raise ValueError(
+            f"The model does not know the perturbation(s) {listed(unknown)}{hint}. "
+            "It can only be used on the perturbations that it was set up with."
+        )
+    return np.array([lookup[name] for name in names], dtype=np.intp)

@@ -1,0 +1,1 @@
+"""The scvi-tools classes."""

@@ -1,0 +1,1 @@
+"""The probabilistic model: torch only, no AnnData."""

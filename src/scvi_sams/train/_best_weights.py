@@ -1,0 +1,47 @@
+"""Keep the weights of the best epoch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from lightning.pytorch.callbacks import Callback
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+
+
+class KeepBestWeights(Callback):
+    """Hold the weights of the epoch with the lowest validation loss, and put them back at the end.
+
+    Early stopping ends training some epochs after the best one; without this the model would
+    keep the last weights rather than the best.
+
+    Parameters
+    ----------
+    monitor
+        The metric to be lowest.
+    """
+
+    def __init__(self, monitor: str = "elbo_validation") -> None:
+        self.monitor = monitor
+        self.best_value = float("inf")
+        self.best_epoch: int | None = None
+        self._weights: dict[str, torch.Tensor] = {}
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Copy the weights if this epoch is the best so far."""
+        value = trainer.callback_metrics.get(self.monitor)
+        if value is not None and float(value) < self.best_value:
+            self.best_value = float(value)
+            self.best_epoch = trainer.current_epoch
+            self._weights = {
+                name: tensor.detach().clone()
+                for name, tensor in pl_module.module.state_dict().items()
+            }
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put the best weights back."""
+        if self._weights:
+            pl_module.module.load_state_dict(self._weights)
+            self._weights = {}
