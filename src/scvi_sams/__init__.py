@@ -2,7 +2,8 @@
 
 from importlib.metadata import version
 
+from scvi_sams import datasets, metrics, pl, pp
 from scvi_sams.model._samsvae import SAMSVAE
 
-__all__ = ["SAMSVAE"]
+__all__ = ["SAMSVAE", "datasets", "metrics", "pl", "pp"]
 __version__ = version("scvi-sams")

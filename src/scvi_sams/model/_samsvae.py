@@ -12,10 +12,13 @@ from scvi.model.base import BaseMinifiedModeModelClass
 
 from scvi_sams._constants import REGISTRY_KEYS
 from scvi_sams.data._field import PerturbationField
+from scvi_sams.model._ate import TreatmentEffectsMixin
+from scvi_sams.model._effects import PerturbationEffectsMixin
+from scvi_sams.model._expression import ExpressionMixin
+from scvi_sams.model._latent import LatentStateMixin
 from scvi_sams.model._setup import PerturbationSetupMixin
 from scvi_sams.model._training import PerturbationTrainingMixin
 from scvi_sams.module._module import SAMSVAEModule
-from scvi.model.base import RNASeqMixin, VAEMixin
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -24,8 +27,10 @@ if TYPE_CHECKING:
 
 class SAMSVAE(
     PerturbationSetupMixin,
-    RNASeqMixin,
-    VAEMixin,
+    PerturbationEffectsMixin,
+    TreatmentEffectsMixin,
+    ExpressionMixin,
+    LatentStateMixin,
     PerturbationTrainingMixin,
     BaseMinifiedModeModelClass,
 ):

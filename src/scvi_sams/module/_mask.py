@@ -82,7 +82,7 @@ class BernoulliMask(nn.Module):
         logistic = torch.logit(uniform, eps=torch.finfo(logits.dtype).eps)
         relaxed = torch.sigmoid((logits + logistic) / self.temperature)  # P x R x K
         hard = (relaxed > 0.5).to(relaxed.dtype)
-        return hard + relaxed - relaxed.detach()
+        return hard + (relaxed - relaxed.detach())  # the bracket is exactly 0
 
     def kl(self, rows: torch.Tensor) -> torch.Tensor:
         r"""Exact divergence from the prior, in nats.

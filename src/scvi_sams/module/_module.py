@@ -220,6 +220,39 @@ class SAMSVAEModule(BaseMinifiedModeModuleClass):
             SCVI_MODULE_KEYS.LIBRARY_KEY: torch.log(observed_lib_size),
         }
 
+    @torch.inference_mode()
+    @auto_move_data
+    def latent_state(self, tensors: Tensors, *, basal: bool, expected_offset: bool) -> Normal:
+        """Distribution of the cells' states given an offset.
+
+        Parameters
+        ----------
+        tensors
+            A mini-batch of B cells.
+        basal
+            Whether to leave the offset out.
+        expected_offset
+            Whether the offset is its posterior mean, rather than one sample.
+
+        Returns
+        -------
+        Normal of shape B x K.
+        """
+        index, dosage = unpack(tensors[REGISTRY_KEYS.PERTURBATIONS])
+        if expected_offset:
+            shifts = self.perturbations.expected_shifts()
+        else:
+            everything = torch.arange(len(self.perturbations.n_cells), device=index.device)
+            shifts = self.perturbations.rsample_shifts(everything, 1).squeeze(0)
+        shift = offset(shifts, index, dosage)  # B x K
+        if self.minified_data_type is None:
+            state = self.encoder(tensors[SCVI_KEYS.X_KEY], shift)
+            perturbed = state.loc + shift
+        else:
+            perturbed = tensors[SCVI_KEYS.LATENT_QZM_KEY]
+            state = Normal(perturbed - shift, tensors[SCVI_KEYS.LATENT_QZV_KEY].sqrt())
+        return Normal(state.loc if basal else perturbed, state.scale, validate_args=False)
+
     def _get_generative_input(
         self,
         tensors: Tensors,

@@ -16,18 +16,19 @@ if TYPE_CHECKING:
 class SAMSTrainingPlan(TrainingPlan):
     """scvi-tools' training plan with the settings that this model needs.
 
-    It trains with several particles, and gives the variational parameters of masks and effects a
-    group of their own: no weight decay, since their prior is in the objective already, and a
-    larger step, since each is moved only by the cells that received its perturbation.
+    It trains with several particles, and groups the parameters in three. The variational
+    parameters of masks and effects get no weight decay, since their prior is in the objective
+    already. The logits of the masks take larger steps, since between undecided and decided lie
+    several units of a logit.
 
     Parameters
     ----------
     module
         The module to train.
     lr
-        Learning rate of the networks.
-    lr_perturbations
-        Learning rate of the variational parameters of masks and effects.
+        Learning rate of the networks and of the effects.
+    lr_mask
+        Learning rate of the logits of the masks.
     weight_decay
         Weight decay of the networks.
     eps
@@ -46,7 +47,7 @@ class SAMSTrainingPlan(TrainingPlan):
         module: SAMSVAEModule,
         *,
         lr: float = 1e-3,
-        lr_perturbations: float = 1e-2,
+        lr_mask: float = 1e-2,
         weight_decay: float = 1e-6,
         eps: float = 1e-8,
         n_epochs_kl_warmup: int | None = None,
@@ -60,7 +61,7 @@ class SAMSTrainingPlan(TrainingPlan):
             n_epochs_kl_warmup=n_epochs_kl_warmup,
             **kwargs,
         )
-        self.lr_perturbations = lr_perturbations
+        self.lr_mask = lr_mask
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Pass through the module with all particles."""
@@ -69,14 +70,16 @@ class SAMSTrainingPlan(TrainingPlan):
         )
 
     def get_optimizer_creator(self) -> Callable[[Any], torch.optim.Optimizer]:
-        """Create the optimizer over two groups of parameters."""
+        """Create the optimizer over the three groups of parameters."""
         create = super().get_optimizer_creator()
-        perturbations = list(self.module.perturbations.parameters())
-        taken = {id(parameter) for parameter in perturbations}
-        networks = [p for p in self.module.parameters() if p.requires_grad and id(p) not in taken]
+        masks = list(self.module.perturbations.mask.parameters())
+        effects = list(self.module.perturbations.effects.parameters())
+        apart = {id(parameter) for parameter in (*masks, *effects)}
+        networks = [p for p in self.module.parameters() if id(p) not in apart]
         return lambda _: create(
             [
                 {"params": networks},
-                {"params": perturbations, "lr": self.lr_perturbations, "weight_decay": 0.0},
+                {"params": effects, "weight_decay": 0.0},
+                {"params": masks, "weight_decay": 0.0, "lr": self.lr_mask},
             ]
         )

@@ -1,0 +1,133 @@
+"""The command line: ``scvi-sams``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments
+        Words after ``scvi-sams``; those of the process by default.
+
+    Returns
+    -------
+    Exit status: 0, or 2 for bad input, which is said in one line.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, KeyError, OSError) as error:
+        # a KeyError quotes its message
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print(f"scvi-sams: {' '.join(str(message).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("scvi-sams: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    from scvi_sams import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="scvi-sams", description="SAMS-VAE for perturbation screens in single cells."
+    )
+    parser.add_argument("--version", action="version", version=f"scvi-sams {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser(
+        "demo",
+        help="simulate a screen, train on it and compare with the truth",
+        description="Simulate a screen whose truth is known, train on it, and say how much of the "
+        "truth was found; takes two to three minutes on two CPU cores.",
+    )
+    demo.add_argument(
+        "--out", type=Path, default=Path("scvi-sams-demo"), metavar="DIR",
+        help="folder for the annotated data, the model and two figures (default: %(default)s)",
+    )
+    demo.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    demo.set_defaults(run=_run_demo)
+
+    train = commands.add_parser(
+        "train",
+        help="train a model on an .h5ad file of raw counts",
+        description="Train a SAMS-VAE on raw counts. Writes the model and the annotated data.",
+    )
+    train.add_argument("data", type=Path, metavar="DATA.h5ad", help="raw counts, cells × genes")
+    train.add_argument(
+        "--perturbation-key", required=True, metavar="COLUMN", help="obs column of labels"
+    )
+    train.add_argument(
+        "--control", nargs="*", metavar="LABEL",
+        help="label(s) of control cells; leave out for a screen without controls",
+    )
+    train.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    train.add_argument(
+        "--delimiter", default="+", metavar="TEXT",
+        help="separates the parts of a combination (default: %(default)s)",
+    )
+    train.add_argument("--dosage-key", metavar="COLUMN", help="obs column of doses")
+    train.add_argument("--layer", metavar="NAME", help="layer of the counts (default: X)")
+    train.add_argument("--batch-key", metavar="COLUMN", help="obs column of batches")
+    train.add_argument("--size-factor-key", metavar="COLUMN", help="obs column of size factors")
+    train.add_argument("--split-key", metavar="COLUMN", help="obs column of train, val and test")
+    train.add_argument("--n-latent", type=int, default=50, help="latent dimensions (%(default)s)")
+    train.add_argument("--max-epochs", type=int, help="most epochs (default: by data size)")
+    train.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    train.set_defaults(run=_run_train)
+    return parser
+
+
+def _run_demo(options: argparse.Namespace) -> None:
+    from scvi_sams._demo import run_demo
+
+    run_demo(options.out, options.seed)
+
+
+def _run_train(options: argparse.Namespace) -> None:
+    if not options.data.is_file():
+        raise ValueError(f"there is no file {options.data}")
+    if options.out.exists():
+        raise ValueError(f"{options.out} exists already; name a new folder with --out")
+    import anndata as ad
+    import scvi
+    from rich.console import Console
+
+    from scvi_sams import SAMSVAE
+
+    try:
+        adata = ad.read_h5ad(options.data)
+    except OSError as error:
+        raise ValueError(f"{options.data} is not a readable .h5ad file ({error})") from error
+    scvi.settings.seed = options.seed
+    SAMSVAE.setup_anndata(
+        adata,
+        perturbation_key=options.perturbation_key,
+        control=options.control or None,
+        delimiter=options.delimiter,
+        dosage_key=options.dosage_key,
+        layer=options.layer,
+        batch_key=options.batch_key,
+        size_factor_key=options.size_factor_key,
+    )
+    model = SAMSVAE(adata, n_latent=options.n_latent)
+    model.train(max_epochs=options.max_epochs, split_key=options.split_key)
+    model.annotate()
+    model.save(str(options.out))
+    adata.write_h5ad(options.out / "annotated.h5ad")
+    Console().print(
+        f"Trained for {len(model.history['elbo_validation'])} epochs.\n"
+        f"Model: {options.out / 'model.pt'}\nAnnotated data: {options.out / 'annotated.h5ad'}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""Expression: scvi-tools' methods, where a MuData or this model's prior needs more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from mudata import MuData
+from scvi import REGISTRY_KEYS as SCVI_KEYS
+from scvi.model._utils import scrna_raw_counts_properties
+from scvi.model.base import RNASeqMixin
+from scvi.model.base._de_core import _de_core
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from sparse import GCXS
+
+
+class ExpressionMixin(RNASeqMixin):
+    """scvi-tools' methods on expression.
+
+    Latent states are sampled from the joint posterior of masks, effects and basal states.
+    """
+
+    @property
+    def gene_names(self) -> pd.Index:
+        """Names of the genes, in the order of the model; of shape G."""
+        names = self.get_state_registry(SCVI_KEYS.X_KEY)["column_names"]
+        return pd.Index(np.asarray(names).astype(str))
+
+    def get_normalized_expression(
+        self,
+        adata: AnnData | MuData | None = None,
+        indices: Sequence[int] | None = None,
+        *args: Any,
+        gene_list: Sequence[str] | None = None,
+        return_numpy: bool | None = None,
+        **kwargs: Any,
+    ) -> npt.NDArray[np.float32] | pd.DataFrame:
+        """Decoded expression; see :meth:`scvi.model.base.RNASeqMixin.get_normalized_expression`.
+
+        Genes are those of the model, also when the data is a MuData. Importance weights are
+        refused: their derivation takes a standard normal prior for the states, while here a
+        perturbed state's prior is shifted by its perturbations.
+        """
+        if kwargs.get("weights") == "importance":
+            raise NotImplementedError(
+                "Importance weights assume a standard normal prior of the latent state, which "
+                "perturbed states do not have. Leave out `weights`."
+            )
+        values = super().get_normalized_expression(
+            adata, indices, *args, return_numpy=True, **kwargs
+        )
+        genes = self.gene_names
+        if gene_list is not None:
+            chosen = genes.isin(gene_list)
+            values, genes = values[..., chosen], genes[chosen]
+        if return_numpy or values.ndim == 3 or kwargs.get("dataloader") is not None:
+            return values
+        if kwargs.get("n_samples_overall") is not None:
+            return pd.DataFrame(values, columns=genes)
+        data = self.adata if adata is None else adata
+        cells = data.obs_names if indices is None else data.obs_names[indices]
+        return pd.DataFrame(values, columns=genes, index=cells)
+
+    def posterior_predictive_sample(
+        self, *args: Any, gene_list: Sequence[str] | None = None, **kwargs: Any
+    ) -> GCXS:
+        """Replicated counts; see :meth:`scvi.model.base.RNASeqMixin.posterior_predictive_sample`.
+
+        Genes are those of the model, also when the data is a MuData.
+        """
+        samples = super().posterior_predictive_sample(*args, **kwargs)
+        if gene_list is None:
+            return samples
+        return samples[:, np.flatnonzero(self.gene_names.isin(gene_list))]
+
+    def differential_expression(
+        self,
+        adata: AnnData | MuData | None = None,
+        groupby: str | None = None,
+        group1: Sequence[str] | None = None,
+        group2: str | None = None,
+        idx1: Sequence[int] | Sequence[bool] | str | None = None,
+        idx2: Sequence[int] | Sequence[bool] | str | None = None,
+        mode: Literal["vanilla", "change"] = "vanilla",
+        **kwargs: Any,
+    ) -> pd.DataFrame:
+        """Compare groups of cells; see :meth:`scvi.model.base.RNASeqMixin.differential_expression`.
+
+        On a MuData the groups are columns of ``mdata.obs`` and the genes those of the RNA
+        modality.
+        """
+        groups = {
+            "groupby": groupby, "group1": group1, "group2": group2, "idx1": idx1, "idx2": idx2,
+            "mode": mode,
+        }
+        data = self.adata if adata is None else adata
+        if not isinstance(data, MuData):
+            return super().differential_expression(adata, **groups, **kwargs)
+        data = self._validate_anndata(data)
+        expression = partial(
+            self.get_normalized_expression,
+            return_numpy=True,
+            n_samples=1,
+            batch_size=kwargs.pop("batch_size", None),
+        )
+        # the defaults of scvi-tools' method, which names genes by all modalities of a MuData
+        options = {
+            "all_stats": True, "batchid1": None, "batchid2": None, "delta": 0.25,
+            "batch_correction": False, "silent": False,
+        }
+        return _de_core(
+            self.get_anndata_manager(data, required=True),
+            expression,
+            None,
+            fdr=kwargs.pop("fdr_target", 0.05),
+            all_stats_fn=scrna_raw_counts_properties,
+            col_names=self.gene_names,
+            **groups,
+            **(options | kwargs),
+        )

@@ -1,0 +1,77 @@
+"""Small screens, and models trained on them once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scvi
+import torch
+
+import scvi_sams as sams
+
+FEW_STEPS = {
+    "max_epochs": 3,
+    "batch_size": 64,
+    "enable_progress_bar": False,
+    "accelerator": "cpu",
+}
+SMALL = {"n_latent": 4, "n_hidden": 16}
+
+
+@pytest.fixture(autouse=True)
+def quiet_and_seeded():
+    """Every test starts from the same seed and one thread."""
+    torch.set_num_threads(1)
+    scvi.settings.verbosity = 40
+    scvi.settings.seed = 0
+
+
+@pytest.fixture
+def screen() -> ad.AnnData:
+    """300 cells, 30 genes, 6 perturbations, combinations, doses and two batches."""
+    adata = sams.datasets.simulate(
+        6, n_cells_per_perturbation=25, n_control=60, n_genes=30, n_latent=3,
+        n_combinations=3, doses=(0.5, 1.0, 2.0), seed=1,
+    )
+    rng = np.random.default_rng(0)
+    adata.obs["depth"] = np.asarray(adata.X.sum(1)).ravel() * rng.uniform(2, 3, adata.n_obs)
+    adata.obs["age"] = rng.normal(size=adata.n_obs)
+    adata.obs["donor"] = pd.Categorical(rng.choice(["d1", "d2", "d3"], adata.n_obs))
+    return adata
+
+
+def set_up(adata: ad.AnnData, **kwargs) -> None:
+    """Set up a screen by its labels."""
+    sams.SAMSVAE.setup_anndata(
+        adata,
+        **{"perturbation_key": "perturbation", "control": "control", "batch_key": "batch"}
+        | kwargs,
+    )
+
+
+def trained(adata: ad.AnnData, *, setup: dict | None = None, **kwargs) -> sams.SAMSVAE:
+    """A model after a few steps."""
+    set_up(adata, **(setup or {}))
+    model = sams.SAMSVAE(adata, **SMALL | kwargs)
+    model.train(**FEW_STEPS)
+    return model
+
+
+@pytest.fixture
+def model(screen: ad.AnnData) -> sams.SAMSVAE:
+    """A model of the small screen after a few steps."""
+    return trained(screen)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real screens."""
+    folder = os.environ.get("SCVI_SAMS_DATA_DIR")
+    if not folder:
+        pytest.skip("SCVI_SAMS_DATA_DIR is not set, so there are no real screens to read")
+    return Path(folder)
