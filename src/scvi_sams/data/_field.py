@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import rich.pretty  # scvi-tools uses it to view a setup without importing it
 import rich.table
 from mudata import MuData
 from scipy import sparse

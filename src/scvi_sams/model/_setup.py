@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scvi import REGISTRY_KEYS as SCVI_KEYS
 from scvi.data import AnnDataManager
+from scvi.data._constants import _SETUP_ARGS_KEY
 from scvi.data._utils import _get_adata_minify_type
 from scvi.data.fields import (
     CategoricalJointObsField,
@@ -115,10 +116,8 @@ class PerturbationSetupMixin:
                     "dosages itself. Leave one of the two out."
                 )
             source = ObsmSource(str(perturbation_obsm_key), as_tuple(control))
-        _check_covariates(
-            adata, batch_key, size_factor_key, categorical_covariate_keys,
-            continuous_covariate_keys,
-        )
+        covariates = _covariate_columns(setup_method_args)
+        _check_covariates(covariates, dict.fromkeys(covariates, adata))
         fields = [
             CountsField(SCVI_KEYS.X_KEY, layer, may_be_empty=size_factor_key is not None),
             PerturbationField(REGISTRY_KEYS.PERTURBATIONS, source),
@@ -200,6 +199,10 @@ class PerturbationSetupMixin:
                 f"{'both were' if from_guides else 'neither was'} given."
             )
         where = cls._create_modalities_attr_dict(modalities, setup_method_args)
+        covariates = _covariate_columns(setup_method_args)
+        _check_covariates(
+            covariates, {name: mdata.mod.get(where[name], mdata) for name in covariates}
+        )
         source: LabelSource | LayerSource
         if from_guides:
             source = LayerSource(guide_layer, as_tuple(control))
@@ -244,30 +247,38 @@ class PerturbationSetupMixin:
         cls.register_manager(manager)
 
 
-def _check_covariates(
-    adata: AnnData,
-    batch_key: str | None,
-    size_factor_key: str | None,
-    categorical_keys: list[str] | None,
-    continuous_keys: list[str] | None,
-) -> None:
-    """Raise for columns that are missing, incomplete or, for size factors, not positive."""
-    named = [("batch_key", batch_key), ("size_factor_key", size_factor_key)]
-    named += [("categorical_covariate_keys", key) for key in categorical_keys or ()]
-    named += [("continuous_covariate_keys", key) for key in continuous_keys or ()]
-    for argument, key in named:
-        if key is None:
-            continue
-        column = obs_column(adata, key, argument)
-        if column.isna().any():
-            raise ValueError(
-                f"adata.obs[{key!r}] (`{argument}`) has {int(column.isna().sum())} missing "
-                "value(s). Fill them in or drop these cells."
-            )
-        if argument == "size_factor_key":
-            values = column.to_numpy(dtype=np.float64)
-            if not (np.isfinite(values) & (values > 0)).all():
+def _check_covariates(columns: dict[str, list[str] | None], where: dict[str, AnnData]) -> None:
+    """Raise for columns that are missing, incomplete or, for size factors, not positive.
+
+    Parameters
+    ----------
+    columns
+        Keys of obs by the argument that names them.
+    where
+        The object whose obs is meant, by argument.
+    """
+    for argument, keys in columns.items():
+        for key in keys or ():
+            column = obs_column(where[argument], key, argument)
+            if column.isna().any():
                 raise ValueError(
-                    f"adata.obs[{key!r}] (`{argument}`) must be positive and finite; "
-                    f"its smallest value is {values.min():g}."
+                    f"obs[{key!r}] (`{argument}`) has {int(column.isna().sum())} missing "
+                    "value(s). Fill them in or drop these cells."
                 )
+            if argument == "size_factor_key":
+                values = column.to_numpy(dtype=np.float64)
+                if not (np.isfinite(values) & (values > 0)).all():
+                    raise ValueError(
+                        f"obs[{key!r}] (`{argument}`) must be positive and finite; "
+                        f"its smallest value is {values.min():g}."
+                    )
+
+
+def _covariate_columns(setup_method_args: dict[str, Any]) -> dict[str, list[str] | None]:
+    """Columns of obs that hold covariates, as lists, by the argument that names them."""
+    arguments = setup_method_args[_SETUP_ARGS_KEY]
+    single = ("batch_key", "size_factor_key")
+    several = ("categorical_covariate_keys", "continuous_covariate_keys")
+    return {name: [arguments[name]] if arguments[name] else None for name in single} | {
+        name: arguments[name] for name in several
+    }

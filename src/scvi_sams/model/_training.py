@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scvi import settings
 from scvi.model.base import UnsupervisedTrainingMixin
+from scvi.utils import unsupported_if_adata_minified
 
 from scvi_sams.data._names import listed
 from scvi_sams.data._sources import obs_column
@@ -23,9 +24,10 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin):
     """scvi-tools' training with early stopping, best weights and named splits."""
 
     _training_plan_cls = SAMSTrainingPlan
-    max_steps_heuristic = 30_000
-    patience_in_steps = 1_000
+    _max_steps = 30_000
+    _patience_in_steps = 1_000
 
+    @unsupported_if_adata_minified
     def train(
         self,
         max_epochs: int | None = None,
@@ -77,7 +79,7 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin):
             If ``split_key`` is no column.
         ValueError
             If its values are others than the three, or it leaves no cells to train or, with
-            early stopping, to validate on.
+            early stopping, to validate on; or if the data is minified.
         """
         datasplitter_kwargs = dict(datasplitter_kwargs or {})
         if split_key is not None:
@@ -98,12 +100,13 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin):
 
         steps_per_epoch = math.ceil(len(datamodule.train_idx) / batch_size)
         if max_epochs is None:
-            max_epochs = max(math.ceil(self.max_steps_heuristic / steps_per_epoch), 20)
+            max_epochs = max(math.ceil(self._max_steps / steps_per_epoch), 20)
         if early_stopping:
             callbacks = [*(callbacks or []), KeepBestWeights()]
             kwargs["early_stopping_patience"] = early_stopping_patience or max(
-                math.ceil(self.patience_in_steps / steps_per_epoch), 10
+                math.ceil(self._patience_in_steps / steps_per_epoch), 10
             )
+        kwargs.setdefault("log_every_n_steps", min(steps_per_epoch, 10))
         super().train(
             max_epochs=max_epochs,
             datamodule=datamodule,
@@ -147,3 +150,4 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin):
                 stacklevel=settings.warnings_stacklevel,
             )
         self.module.prepare(statistics)
+        self.module.train()

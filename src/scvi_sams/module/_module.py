@@ -73,6 +73,11 @@ class SAMSVAEModule(BaseMinifiedModeModuleClass):
         Joint samples of all latent variables per training step, P.
     use_size_factor
         Whether library sizes are size factors given by the user.
+
+    Raises
+    ------
+    ValueError
+        If a setting is impossible.
     """
 
     gene_likelihood = "nb"
@@ -100,6 +105,16 @@ class SAMSVAEModule(BaseMinifiedModeModuleClass):
         use_size_factor: bool = False,
     ) -> None:
         super().__init__()
+        _check_settings(
+            n_latent=n_latent, n_hidden=n_hidden, n_layers=n_layers, n_particles=n_particles
+        )
+        if mask_kl_weight < 0:
+            raise ValueError(f"`mask_kl_weight` must not be negative; it is {mask_kl_weight}.")
+        if effect_guide not in EFFECT_GUIDES:
+            raise ValueError(
+                f"`effect_guide` must be one of {', '.join(map(repr, EFFECT_GUIDES))}; "
+                f"it is {effect_guide!r}."
+            )
         self.n_latent = n_latent
         self.n_particles = n_particles
         self.mask_kl_weight = mask_kl_weight
@@ -463,6 +478,12 @@ class SAMSVAEModule(BaseMinifiedModeModuleClass):
         weights = torch.cat([self.log_importance_weights(tensors, size) for size in sizes])
         estimate = log_mean_exp(weights).cpu()
         return estimate.mean().item() if return_mean else estimate
+
+
+def _check_settings(**counts: int) -> None:
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"`{name}` must be at least 1; it is {value}.")
 
 
 def unpack(perturbations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,0 +1,164 @@
+"""What scvi-tools' mixins compute, against direct computations for this model."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from scvi_sams.module._perturbations import offset
+
+
+@pytest.fixture
+def sure(model):
+    """A model whose latent states have almost no posterior spread."""
+    posterior = model.module.perturbations
+    posterior.mask.logits.data = torch.where(torch.arange(4) < 2, 50.0, -50.0).expand(6, 4).clone()
+    posterior.effects.raw_scale.data.fill_(-30.0)
+    posterior.effects.loc.data.normal_()
+    model.module.encoder.raw_scale.weight.data.zero_()
+    model.module.encoder.raw_scale.bias.data.fill_(-30.0)
+    return model
+
+
+def decoded(model, batch=None):
+    """Share of each gene in each cell at the expected latent state."""
+    module, adata = model.module, model.adata
+    index, dosage = torch.as_tensor(adata.obsm["_scvi_perturbations"]).chunk(2, dim=1)
+    codes = torch.as_tensor(adata.obs["_scvi_batch"].to_numpy()).long()
+    if batch is not None:
+        codes = torch.full_like(codes, batch)
+    with torch.no_grad():
+        shift = offset(module.perturbations.expected_shifts(), index.long(), dosage)
+        z = module.encoder(torch.as_tensor(adata.X.toarray()), shift).loc + shift
+        return module.decoder(z, torch.eye(2)[codes]).exp().numpy()
+
+
+def test_normalized_expression_is_the_decoded_share(sure):
+    expression = sure.get_normalized_expression()
+    assert list(expression.columns) == list(sure.adata.var_names)
+    assert list(expression.index) == list(sure.adata.obs_names)
+    np.testing.assert_allclose(expression, decoded(sure), rtol=2e-3)
+    np.testing.assert_allclose(
+        sure.get_normalized_expression(library_size=1e4, n_samples=3), 1e4 * decoded(sure),
+        rtol=2e-3,
+    )
+
+
+def test_normalized_expression_in_another_batch(sure):
+    found = sure.get_normalized_expression(transform_batch="batch_1")
+    np.testing.assert_allclose(found, decoded(sure, batch=1), rtol=2e-3)
+
+
+def test_normalized_expression_at_the_own_library_size_is_the_mean(sure):
+    library = np.asarray(sure.adata.X.sum(1))
+    found = sure.get_normalized_expression(library_size="latent")
+    np.testing.assert_allclose(found, decoded(sure) * library, rtol=2e-3)
+
+
+def test_normalized_expression_of_genes_cells_and_samples(model):
+    subset = model.get_normalized_expression(indices=[4, 9], gene_list=["gene_2", "gene_7"])
+    assert subset.shape == (2, 2)
+    assert list(subset.columns) == ["gene_2", "gene_7"]
+    assert list(subset.index) == ["cell_4", "cell_9"]
+    samples = model.get_normalized_expression(indices=[4, 9], n_samples=3, return_mean=False)
+    assert samples.shape == (3, 2, 30)
+    overall = model.get_normalized_expression(indices=[4, 9], n_samples_overall=5)
+    assert overall.shape == (5, 30)
+    assert isinstance(model.get_normalized_expression(return_numpy=True), np.ndarray)
+
+
+def test_normalized_expression_averages_over_masks_and_effects(model):
+    model.module.perturbations.mask.logits.data.fill_(0.0)
+    model.module.perturbations.effects.loc.data.fill_(3.0)
+    cell = np.flatnonzero(model.adata.obs["perturbation"] == "pert_0")[:1]
+    torch.manual_seed(0)
+    samples = model.get_normalized_expression(indices=cell, n_samples=400, return_mean=False)
+    module = model.module
+    packed = torch.as_tensor(model.adata.obsm["_scvi_perturbations"][cell])
+    index, dosage = packed.chunk(2, dim=1)
+    with torch.no_grad():
+        shift = offset(
+            module.perturbations.rsample_shifts(torch.arange(6), 20_000), index.long(), dosage
+        )
+        x = torch.as_tensor(model.adata.X.toarray()[cell])
+        z = module.encoder(x, shift).rsample() + shift
+        batch = int(model.adata.obs["_scvi_batch"].iloc[cell[0]])
+        expected = module.decoder(z, torch.eye(2)[[batch]]).exp().mean(0)
+    np.testing.assert_allclose(samples.mean(0), expected, rtol=0.25)
+
+
+def test_importance_weights_are_refused(model):
+    with pytest.raises(NotImplementedError, match="standard normal prior"):
+        model.get_normalized_expression(weights="importance", n_samples_overall=10)
+
+
+def test_elbo_equals_its_direct_computation(sure):
+    """Also the global terms, which scvi-tools leaves out of ``get_elbo`` if they are global."""
+    module, rows = sure.module, np.sort(sure.train_indices)
+    x = sure.adata.X.toarray()[rows]
+    mean = decoded(sure)[rows] * x.sum(1, keepdims=True)
+    theta = module.log_theta.exp().detach().numpy()
+    log_likelihood = stats.nbinom.logpmf(x, theta, theta / (theta + mean)).sum(1)
+    basal, variance = sure.get_latent_representation(kind="basal", return_dist=True)
+    basal, variance = basal[rows], variance[rows]
+    kl_z = 0.5 * (variance + basal**2 - 1 - np.log(variance)).sum(1)
+    # masks are sure, so each costs -log of its prior, and effects only where they are on
+    scale = module.perturbations.effects.scale.detach().numpy().astype(float)[:, :2]
+    loc = module.perturbations.effects.loc.detach().numpy()[:, :2]
+    kl_effects = 0.5 * (scale**2 + loc**2 - 1) - np.log(scale)
+    kl_masks = 6 * (2 * -np.log(0.01) + 2 * -np.log(0.99))
+    kl_global = (kl_effects.sum() + kl_masks) / len(rows)
+    expected = (log_likelihood - kl_z).mean() - kl_global
+    assert sure.get_elbo(indices=rows).item() == pytest.approx(expected, rel=1e-4)
+    assert kl_global > 1e-3 * abs(expected)
+
+
+def test_elbo_per_cell_averages_to_the_mean(model):
+    torch.manual_seed(0)
+    per_cell = model.get_elbo(return_mean=False)
+    torch.manual_seed(0)
+    assert model.get_elbo().item() == pytest.approx(per_cell.mean().item(), rel=1e-4)
+    assert per_cell.shape == (model.adata.n_obs,)
+
+
+def test_reconstruction_error_and_marginal_likelihood_are_consistent(model):
+    error = -model.get_reconstruction_error()["reconstruction_loss"]
+    elbo = model.get_elbo()
+    marginal = model.get_marginal_ll(n_mc_samples=50)
+    assert elbo < error
+    assert marginal > elbo
+    iwelbo = model.get_predictive_iwelbo(n_particles=50).mean()
+    assert marginal == pytest.approx(iwelbo, abs=1.0)
+
+
+def test_differential_expression_finds_the_planted_change(sure):
+    label = sure.adata.obs["perturbation"].to_numpy()
+    result = sure.differential_expression(
+        groupby="perturbation", group1="pert_0", group2="control", mode="change", silent=True,
+    )
+    share = decoded(sure)
+    one, two = share[label == "pert_0"], share[label == "control"]
+    # every pair of cells is equally likely in the estimator
+    expected = np.log2(one).mean(0) - np.log2(two).mean(0)
+    found = result.loc[sure.adata.var_names, "lfc_mean"]
+    np.testing.assert_allclose(found, expected, atol=0.1)
+    assert {"raw_mean1", "bayes_factor", "proba_de"} <= set(result.columns)
+
+
+def test_differential_expression_of_indices(model):
+    label = model.adata.obs["perturbation"].to_numpy()
+    result = model.differential_expression(
+        idx1=label == "pert_1", idx2=label == "pert_2", silent=True
+    )
+    assert sorted(result.index) == sorted(model.adata.var_names)
+
+
+def test_replicated_counts_have_the_decoded_mean(sure):
+    samples = sure.posterior_predictive_sample(n_samples=400)
+    assert samples.shape == (*sure.adata.shape, 400)
+    mean = decoded(sure) * np.asarray(sure.adata.X.sum(1))
+    np.testing.assert_allclose(
+        samples.todense().mean(-1).mean(0), mean.mean(0), rtol=0.05
+    )
+    some = sure.posterior_predictive_sample(gene_list=["gene_4", "gene_1"])
+    assert some.shape == (sure.adata.n_obs, 2)

@@ -1,0 +1,132 @@
+"""Saving, loading, minified data, and models from another environment."""
+
+import os
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+import scvi
+import torch
+
+import scvi_sams as sams
+from tests.conftest import FEW_STEPS, trained
+
+
+def outputs(model, adata=None):
+    return {
+        "latent": model.get_latent_representation(adata),
+        "basal": model.get_latent_representation(adata, kind="basal"),
+        "effects": model.get_perturbation_effects().X,
+    }
+
+
+def assert_same(found, expected, atol=1e-6):
+    for key, value in expected.items():
+        np.testing.assert_allclose(found[key], value, atol=atol, err_msg=key)
+
+
+def iwelbo(model):
+    torch.manual_seed(0)
+    return model.get_predictive_iwelbo(n_particles=3).to_numpy()
+
+
+@pytest.mark.parametrize(
+    "setup",
+    [
+        pytest.param({}, id="labels"),
+        pytest.param({"size_factor_key": "depth", "dosage_key": "dosage",
+                      "categorical_covariate_keys": ["donor"],
+                      "continuous_covariate_keys": ["age"]}, id="everything"),
+    ],
+)
+def test_saved_model_gives_the_same_outputs(screen, tmp_path, setup):
+    model = trained(screen, setup=setup)
+    expected = outputs(model)
+    model.save(str(tmp_path / "model"), save_anndata=True)
+    loaded = sams.SAMSVAE.load(str(tmp_path / "model"))
+    assert_same(outputs(loaded), expected)
+    np.testing.assert_allclose(iwelbo(loaded), iwelbo(model), rtol=1e-6)
+    given = sams.SAMSVAE.load(str(tmp_path / "model"), screen.copy())
+    assert_same(outputs(given), expected)
+    assert given.history["elbo_validation"].equals(model.history["elbo_validation"])
+
+
+def test_loading_without_data_gives_effects_and_takes_new_data_by_name(model, tmp_path):
+    adata = model.adata
+    expected = outputs(model)
+    model.save(str(tmp_path / "model"))
+    loaded = sams.SAMSVAE.load(str(tmp_path / "model"), adata=False)
+    np.testing.assert_allclose(loaded.get_perturbation_effects().X, expected["effects"])
+    query = ad.AnnData(adata.X.copy(), obs=adata.obs[["perturbation", "batch"]].copy(),
+                       var=adata.var.copy())
+    assert_same(outputs(loaded, query[::-1].copy()), {
+        "latent": expected["latent"][::-1], "basal": expected["basal"][::-1],
+    })
+
+
+def test_loading_onto_data_with_an_unknown_perturbation_raises(model, screen, tmp_path):
+    model.save(str(tmp_path / "model"))
+    other = screen.copy()
+    other.obs["perturbation"] = other.obs["perturbation"].cat.rename_categories(
+        {"pert_2": "pert_x"}
+    )
+    with pytest.raises(ValueError, match="'pert_x'"):
+        sams.SAMSVAE.load(str(tmp_path / "model"), other)
+
+
+def test_loaded_model_trains_on(model, tmp_path):
+    model.save(str(tmp_path / "model"), save_anndata=True)
+    loaded = sams.SAMSVAE.load(str(tmp_path / "model"))
+    loaded.train(**FEW_STEPS)
+    assert loaded.is_trained
+
+
+@pytest.mark.parametrize("size_factor", [False, True], ids=["library", "size-factor"])
+def test_minified_data_gives_the_same_outputs(screen, tmp_path, size_factor):
+    model = trained(screen, setup={"size_factor_key": "depth"} if size_factor else {})
+    expected = outputs(model)
+    mean, variance = model.get_latent_representation(return_dist=True)
+    model.adata.obsm["X_latent_qzm"], model.adata.obsm["X_latent_qzv"] = mean, variance
+    full = model.get_normalized_expression(n_samples=200)
+    ate = model.get_average_treatment_effects(["pert_1"], normalization="mean")
+    model.minify_adata()
+    assert model.minified_data_type == "latent_posterior_parameters"
+    assert model.adata.X.nnz == 0
+    assert_same(outputs(model), expected, atol=1e-5)
+    minified = model.get_normalized_expression(n_samples=200)
+    np.testing.assert_allclose(minified.mean(), full.mean(), rtol=0.1)
+    again = model.get_average_treatment_effects(["pert_1"], normalization="mean")
+    np.testing.assert_allclose(again.X, ate.X, rtol=1e-4, atol=1e-5)
+
+    model.save(str(tmp_path / "mini"), save_anndata=True)
+    loaded = sams.SAMSVAE.load(str(tmp_path / "mini"))
+    assert loaded.minified_data_type == "latent_posterior_parameters"
+    assert_same(outputs(loaded), expected, atol=1e-5)
+
+
+def test_minified_data_refuses_what_needs_counts(model):
+    mean, variance = model.get_latent_representation(return_dist=True)
+    model.adata.obsm["X_latent_qzm"], model.adata.obsm["X_latent_qzv"] = mean, variance
+    model.minify_adata()
+    for method in (model.get_elbo, model.get_predictive_iwelbo, lambda: model.train(**FEW_STEPS)):
+        with pytest.raises(ValueError, match="does not support minified data"):
+            method()
+
+
+EXCHANGE = os.environ.get("SCVI_SAMS_EXCHANGE_DIR")
+
+
+@pytest.mark.skipif(
+    not EXCHANGE, reason="SCVI_SAMS_EXCHANGE_DIR, where environments swap models, is not set"
+)
+def test_models_of_other_environments_load_with_the_same_outputs(model):
+    """Each environment leaves a model behind, and loads those that others left."""
+    folder = Path(EXCHANGE)
+    own = folder / f"scvi-tools-{scvi.__version__}"
+    for other in sorted(folder.glob("scvi-tools-*")):
+        expected = dict(np.load(other / "outputs.npz"))
+        assert_same(outputs(sams.SAMSVAE.load(str(other))), expected, atol=1e-5)
+    model.save(str(own), save_anndata=True, overwrite=True)
+    np.savez(own / "outputs.npz", **outputs(model))
+    assert_same(outputs(sams.SAMSVAE.load(str(own))), outputs(model))

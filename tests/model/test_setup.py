@@ -1,0 +1,389 @@
+"""Setting up: one screen in many representations, and bad input."""
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scvi
+import torch
+from mudata import MuData
+from scipy import sparse
+
+import scvi_sams as sams
+from tests.conftest import FEW_STEPS, SMALL, set_up, trained
+
+
+@pytest.fixture
+def plain_screen():
+    """A screen without doses."""
+    return sams.datasets.simulate(
+        4, n_cells_per_perturbation=20, n_control=30, n_genes=20, n_latent=3, n_combinations=2,
+        seed=3,
+    )
+
+
+def dosages_of(adata) -> pd.DataFrame:
+    """The encoded dosages under the names of their columns."""
+    copy = adata.copy()
+    sams.pp.encode_perturbations(copy, "perturbation", control="control")
+    return pd.DataFrame(
+        copy.obsm["perturbations"].toarray(),
+        columns=copy.uns["perturbations_names"],
+        index=copy.obs_names,
+    )
+
+
+def as_matrix(kind):
+    def put(adata):
+        table = dosages_of(adata).iloc[:, [2, 0, 3, 1]]
+        adata.obsm["guides"] = kind(table.to_numpy())
+        adata.uns["guides_names"] = table.columns.to_numpy(dtype=object)
+        return {"perturbation_obsm_key": "guides"}
+    return put
+
+
+def as_frame(adata):
+    adata.obsm["guides"] = dosages_of(adata).iloc[:, ::-1]
+    return {"perturbation_obsm_key": "guides"}
+
+
+REPRESENTATIONS = {
+    "frame-permuted": as_frame,
+    "ndarray": as_matrix(np.asarray),
+    "csr-matrix": as_matrix(sparse.csr_matrix),
+    "csr-array": as_matrix(sparse.csr_array),
+}
+
+
+def losses(adata, setup):
+    scvi.settings.seed = 0
+    sams.SAMSVAE.setup_anndata(adata, batch_key="batch", **setup)
+    model = sams.SAMSVAE(adata, **SMALL)
+    model.train(**FEW_STEPS)
+    return model.history["train_loss"].to_numpy(dtype=float), model
+
+
+@pytest.mark.parametrize("put", REPRESENTATIONS.values(), ids=REPRESENTATIONS)
+def test_representations_give_bit_equal_losses(plain_screen, put):
+    labels = {"perturbation_key": "perturbation", "control": "control"}
+    expected, reference = losses(plain_screen.copy(), labels)
+    other = plain_screen.copy()
+    found, model = losses(other, put(other))
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(
+        model.get_latent_representation(), reference.get_latent_representation()
+    )
+
+
+def test_encoded_matrix_stands_in_obsm_and_can_be_set_up_again(plain_screen):
+    set_up(plain_screen)
+    table = dosages_of(plain_screen)
+    assert sparse.issparse(plain_screen.obsm["perturbations"])
+    np.testing.assert_array_equal(plain_screen.obsm["perturbations"].toarray(), table)
+    assert list(plain_screen.uns["perturbations_names"]) == list(table.columns)
+    sams.SAMSVAE.setup_anndata(plain_screen, perturbation_obsm_key="perturbations")
+    np.testing.assert_array_equal(plain_screen.obsm["perturbations"].toarray(), table)
+
+
+def test_dosages_reach_the_model(screen):
+    set_up(screen, dosage_key="dosage")
+    packed = screen.obsm["_scvi_perturbations"]
+    first = np.flatnonzero(screen.obs["perturbation"].str.contains(r"\+"))[0]
+    doses = [float(dose) for dose in screen.obs["dosage"].iloc[first].split("+")]
+    np.testing.assert_allclose(sorted(packed[first, 2:]), sorted(doses))
+
+
+def test_several_controls_are_one_state(plain_screen):
+    labels = plain_screen.obs["perturbation"].astype(str).to_numpy(dtype=object)
+    labels[np.flatnonzero(labels == "control")[::2]] = "NT2"
+    plain_screen.obs["perturbation"] = labels
+    set_up(plain_screen, control=["control", "NT2"])
+    control = np.isin(labels, ["control", "NT2"])
+    assert plain_screen.obsm["perturbations"][control].nnz == 0
+
+
+def test_screen_without_controls_trains(plain_screen):
+    screen = plain_screen[plain_screen.obs["perturbation"] != "control"].copy()
+    assert trained(screen, setup={"control": None}).is_trained
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [sparse.csr_matrix, sparse.csr_array, np.asarray, lambda x: np.asarray(x, dtype=np.int64)],
+    ids=["csr-matrix", "csr-array", "dense", "int64"],
+)
+def test_counts_of_any_kind_train(plain_screen, kind):
+    plain_screen.X = kind(plain_screen.X.toarray())
+    assert np.isfinite(trained(plain_screen).get_latent_representation()).all()
+
+
+def test_covariates_and_layer_and_size_factor_train(screen):
+    screen.layers["counts"] = screen.X.copy()
+    screen.X = screen.X * 0.5
+    model = trained(
+        screen,
+        setup={
+            "layer": "counts", "size_factor_key": "depth", "dosage_key": "dosage",
+            "categorical_covariate_keys": ["donor"], "continuous_covariate_keys": ["age"],
+        },
+    )
+    assert model.module.decoder.from_covariates.in_features == 2 + 3 + 1
+    assert model.module.use_size_factor
+    assert np.isfinite(model.get_normalized_expression().to_numpy()).all()
+
+
+def test_setup_can_be_viewed(model, capsys):
+    model.view_anndata_setup()
+    printed = capsys.readouterr().out
+    assert "perturbations State Registry" in printed
+    assert "pert_0" in printed
+
+
+def query_of(model, adata):
+    return model.get_latent_representation(adata)
+
+
+def test_permuted_columns_of_a_query_give_the_same_states(plain_screen):
+    as_frame(plain_screen)
+    model = losses(plain_screen, {"perturbation_obsm_key": "guides"})[1]
+    query = plain_screen.copy()
+    query.obsm["guides"] = query.obsm["guides"].iloc[:, [1, 3, 0, 2]]
+    np.testing.assert_array_equal(query_of(model, query), query_of(model, plain_screen))
+
+
+def test_query_may_lack_perturbations_and_controls(plain_screen):
+    model = trained(plain_screen)
+    chosen = (plain_screen.obs["perturbation"] == "pert_2").to_numpy()
+    query = plain_screen[chosen].copy()
+    np.testing.assert_allclose(
+        query_of(model, query), model.get_latent_representation()[chosen], atol=1e-6
+    )
+
+
+def test_unknown_perturbation_of_a_query_raises_with_the_nearest(plain_screen):
+    model = trained(plain_screen)
+    query = plain_screen.copy()
+    query.obs["perturbation"] = query.obs["perturbation"].cat.rename_categories(
+        {"pert_2": "pert_22"}
+    )
+    with pytest.raises(ValueError, match=r"does not know .*'pert_22'.*nearest: .*'pert_2'"):
+        query_of(model, query)
+
+
+BAD = {
+    "control-not-there": ({"control": "ctrl"}, ValueError, "'ctrl' does not occur"),
+    "column-missing": ({"perturbation_key": "perturbatio"}, KeyError, "nearest: 'perturbation'"),
+    "neither": ({"perturbation_key": None}, ValueError, "neither was given"),
+    "both": ({"perturbation_obsm_key": "x"}, ValueError, "both was given"),
+    "obsm-missing": (
+        {"perturbation_key": None, "perturbation_obsm_key": "x", "control": None},
+        KeyError, "adata.obsm has no 'x'",
+    ),
+    "obsm-dosage": (
+        {"perturbation_key": None, "perturbation_obsm_key": "z_true", "dosage_key": "dosage"},
+        ValueError, "Leave one of the two out",
+    ),
+    "obsm-unnamed": (
+        {"perturbation_key": None, "perturbation_obsm_key": "z_true", "control": None},
+        KeyError, "have no names",
+    ),
+    "dosage-missing": ({"dosage_key": "doses"}, KeyError, "nearest: 'dosage'"),
+    "batch-missing": ({"batch_key": "bacth"}, KeyError, "nearest: 'batch'"),
+    "layer-missing": ({"layer": "raw"}, KeyError, "no 'raw'"),
+    "covariate-missing": ({"continuous_covariate_keys": ["agee"]}, KeyError, "nearest: 'age'"),
+    "size-factor-missing": ({"size_factor_key": "dept"}, KeyError, "nearest: 'depth'"),
+}
+
+
+def snapshot(adata):
+    return (
+        adata.obs.copy(), sorted(adata.obsm), sorted(adata.uns), adata.X.copy(),
+        sorted(adata.layers),
+    )
+
+
+def assert_unchanged(adata, before):
+    obs, obsm, uns, x, layers = before
+    pd.testing.assert_frame_equal(adata.obs, obs)
+    assert (sorted(adata.obsm), sorted(adata.uns), sorted(adata.layers)) == (obsm, uns, layers)
+    assert (adata.X != x).nnz == 0
+
+
+@pytest.mark.parametrize(("kwargs", "error", "message"), BAD.values(), ids=BAD)
+def test_bad_setup_names_the_culprit_and_changes_nothing(screen, kwargs, error, message):
+    before = snapshot(screen)
+    with pytest.raises(error, match=message):
+        set_up(screen, **kwargs)
+    assert_unchanged(screen, before)
+
+
+def spoil_label(value):
+    def spoil(adata):
+        labels = adata.obs["perturbation"].astype(object)
+        labels.iloc[5] = value
+        adata.obs["perturbation"] = labels
+    return spoil
+
+
+def spoil_count(value):
+    def spoil(adata):
+        adata.X[3, 2] = value
+    return spoil
+
+
+def empty_cell(adata):
+    adata.X = sparse.csr_matrix(adata.X.toarray() * (np.arange(adata.n_obs) != 7)[:, None])
+
+
+def one_perturbation(adata):
+    adata.obs["perturbation"] = np.where(np.arange(adata.n_obs) % 2, "control", "A")
+
+
+def spoil_obs(column, value):
+    def spoil(adata):
+        adata.obs[column] = adata.obs[column].astype(object)
+        adata.obs.iloc[4, adata.obs.columns.get_loc(column)] = value
+    return spoil
+
+
+SPOILED = {
+    "label-nan": (spoil_label(np.nan), {}, "no value for 1 cell"),
+    "label-empty": (spoil_label(""), {}, "empty part"),
+    "label-A++B": (spoil_label("A++B"), {}, "'A\\+\\+B'.*empty part"),
+    "negative": (spoil_count(-1.0), {}, "adata.X holds negative"),
+    "nan-count": (spoil_count(np.nan), {}, "adata.X holds negative or missing"),
+    "empty-cell": (empty_cell, {}, "cells without any count, first 'cell_7'"),
+    "one-perturbation": (one_perturbation, {}, "fewer than two perturbations: 'A'"),
+    "batch-nan": (spoil_obs("batch", np.nan), {}, "1 missing"),
+    "dosage": (spoil_obs("dosage", "much"), {"dosage_key": "dosage", "control": None},
+               "dosage 'much'"),
+    "size-factor": (spoil_obs("depth", -1.0), {"size_factor_key": "depth"}, "must be positive"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "kwargs", "message"), SPOILED.values(), ids=SPOILED)
+def test_bad_data_names_the_culprit_and_changes_nothing(screen, spoil, kwargs, message):
+    spoil(screen)
+    before = snapshot(screen)
+    with pytest.raises(ValueError, match=message):
+        set_up(screen, **kwargs)
+    obs, obsm, uns, _, layers = before
+    pd.testing.assert_frame_equal(screen.obs, obs)
+    assert (sorted(screen.obsm), sorted(screen.uns), sorted(screen.layers)) == (obsm, uns, layers)
+
+
+def test_late_error_takes_back_what_was_written(screen, monkeypatch):
+    set_up(screen)
+    before = snapshot(screen)
+    dosages = screen.obsm["perturbations"]
+    screen.obs["donor"] = screen.obs["donor"].astype(object)
+    before = snapshot(screen)
+
+    def fail(self, adata):
+        raise ValueError("late")
+
+    monkeypatch.setattr("scvi.data.fields.CategoricalJointObsField.register_field", fail)
+    screen.obs["perturbation"] = screen.obs["perturbation"].cat.rename_categories(
+        {"pert_0": "renamed"}
+    )
+    before[0]["perturbation"] = screen.obs["perturbation"]
+    with pytest.raises(ValueError, match="late"):
+        set_up(screen, categorical_covariate_keys=["donor"])
+    assert_unchanged(screen, before)
+    assert screen.obsm["perturbations"] is dosages
+
+
+def test_fractional_counts_warn(screen):
+    screen.X = screen.X * 0.5
+    with pytest.warns(UserWarning, match="no integers"):
+        set_up(screen)
+
+
+def test_empty_cell_is_fine_with_size_factors(screen):
+    empty_cell(screen)
+    screen.obs["depth"] = screen.obs["depth"].clip(lower=1)
+    assert trained(screen, setup={"size_factor_key": "depth"}).is_trained
+
+
+def test_constant_gene_gives_no_nan(screen):
+    x = screen.X.toarray()
+    x[:, 0], x[:, 1] = 0, 3
+    screen.X = sparse.csr_matrix(x)
+    model = trained(screen)
+    assert all(torch.isfinite(p).all() for p in model.module.parameters())
+    assert torch.isfinite(model.get_elbo())
+
+
+@pytest.fixture
+def mdata(plain_screen):
+    """RNA and guides in modalities of their own; obs beside both."""
+    table = dosages_of(plain_screen)
+    guides = ad.AnnData(
+        sparse.csr_matrix(table.to_numpy()), obs=plain_screen.obs[[]],
+        var=pd.DataFrame(index=table.columns.astype(str)),
+    )
+    guides.layers["assigned"] = guides.X.copy()
+    mdata = MuData({"rna": plain_screen, "guides": guides})
+    mdata.obs["perturbation"] = plain_screen.obs["perturbation"].astype(str)
+    return mdata
+
+
+@pytest.mark.parametrize(
+    "setup",
+    [
+        pytest.param({"guide_layer": "assigned", "modalities": {"guide_layer": "guides"}},
+                     id="guide-layer"),
+        pytest.param({"modalities": {"guide_layer": "guides"}}, id="guide-X"),
+        pytest.param({"perturbation_key": "perturbation", "control": "control",
+                      "modalities": {"perturbation_key": "rna"}}, id="labels-of-a-modality"),
+        pytest.param({"perturbation_key": "perturbation", "control": "control",
+                      "modalities": {}}, id="labels-beside"),
+    ],
+)
+def test_mudata_gives_what_anndata_gives(plain_screen, mdata, setup):
+    labels = {"perturbation_key": "perturbation", "control": "control"}
+    expected, reference = losses(plain_screen.copy(), labels)
+    scvi.settings.seed = 0
+    where = {"rna_layer": "rna", "batch_key": "rna"} | setup.pop("modalities")
+    sams.SAMSVAE.setup_mudata(mdata, batch_key="batch", modalities=where, **setup)
+    model = sams.SAMSVAE(mdata, **SMALL)
+    model.train(**FEW_STEPS)
+    np.testing.assert_array_equal(model.history["train_loss"].to_numpy(dtype=float), expected)
+    model.annotate()
+    np.testing.assert_array_equal(mdata.obsm["X_sams"], reference.get_latent_representation())
+    expression = model.get_normalized_expression(n_samples=2, gene_list=["gene_3", "gene_5"])
+    assert list(expression.columns) == ["gene_3", "gene_5"]
+    assert expression.shape == (mdata.n_obs, 2)
+    assert model.posterior_predictive_sample(gene_list=["gene_3"]).shape == (mdata.n_obs, 1)
+    label = plain_screen.obs["perturbation"].to_numpy()
+    de = model.differential_expression(
+        idx1=label == "pert_0", idx2=label == "control", silent=True, mode="change",
+    )
+    assert sorted(de.index) == sorted(plain_screen.var_names)
+    assert model.get_average_treatment_effects(n_samples=50).shape == (4, 20)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        pytest.param({"modalities": None}, ValueError, "Name the modality", id="no-modalities"),
+        pytest.param({"modalities": {"rna_layer": "rna"}}, ValueError, "neither was", id="neither"),
+        pytest.param(
+            {"modalities": {"rna_layer": "rna", "guide_layer": "guides"},
+             "perturbation_key": "perturbation"}, ValueError, "both were", id="both",
+        ),
+        pytest.param(
+            {"modalities": {"rna_layer": "rna", "guide_layer": "guides"}, "guide_layer": "nope"},
+            KeyError, "no layer 'nope'", id="layer",
+        ),
+        pytest.param(
+            {"modalities": {"rna_layer": "rna", "guide_layer": "guides", "batch_key": "rna"},
+             "batch_key": "bacth"}, KeyError, "nearest: 'batch'", id="batch",
+        ),
+    ],
+)
+def test_bad_mudata_setup_names_the_culprit(mdata, kwargs, error, message):
+    before = sorted(mdata.obsm), sorted(mdata.mod["guides"].obsm)
+    with pytest.raises(error, match=message):
+        sams.SAMSVAE.setup_mudata(mdata, **kwargs)
+    assert (sorted(mdata.obsm), sorted(mdata.mod["guides"].obsm)) == before
