@@ -35,8 +35,14 @@ def quiet_and_seeded():
 def screen() -> ad.AnnData:
     """300 cells, 30 genes, 6 perturbations, combinations, doses and two batches."""
     adata = sams.datasets.simulate(
-        6, n_cells_per_perturbation=25, n_control=60, n_genes=30, n_latent=3,
-        n_combinations=3, doses=(0.5, 1.0, 2.0), seed=1,
+        6,
+        n_cells_per_perturbation=25,
+        n_control=60,
+        n_genes=30,
+        n_latent=3,
+        n_combinations=3,
+        doses=(0.5, 1.0, 2.0),
+        seed=1,
     )
     rng = np.random.default_rng(0)
     adata.obs["depth"] = np.asarray(adata.X.sum(1)).ravel() * rng.uniform(2, 3, adata.n_obs)

@@ -11,6 +11,7 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from rich.console import Console
 
 
 def run_demo(out: Path, seed: int) -> pd.Series:
@@ -76,7 +77,9 @@ def run_demo(out: Path, seed: int) -> pd.Series:
         effects[:, order], title="Masks found", save=out / "inclusion.png"
     )
     sams.pl.ate_agreement(
-        ate.X, true_ate, save=out / "ate.png",
+        ate.X,
+        true_ate,
+        save=out / "ate.png",
         labels=("estimated ATE (log2 counts per 10,000)", "true ATE (log2 counts per 10,000)"),
     )
     adata.write_h5ad(out / "screen.h5ad")
@@ -85,9 +88,7 @@ def run_demo(out: Path, seed: int) -> pd.Series:
     return result
 
 
-def _naive_effects(
-    training: AnnData, perturbations: pd.Index
-) -> tuple[np.ndarray, np.ndarray]:
+def _naive_effects(training: AnnData, perturbations: pd.Index) -> tuple[np.ndarray, np.ndarray]:
     """Differences of means against controls: of each perturbation's cells, and of all perturbed.
 
     Both are on the scale log2(1 + 10⁴ x / Σx), of shape perturbations × genes.
@@ -105,7 +106,7 @@ def _pearson(predicted: np.ndarray, observed: np.ndarray) -> float:
     return float(np.corrcoef(np.ravel(predicted), np.ravel(observed))[0, 1])
 
 
-def _print_result(console: object, result: pd.Series, n_epochs: int, minutes: float) -> None:
+def _print_result(console: Console, result: pd.Series, n_epochs: int, minutes: float) -> None:
     from rich.table import Table
 
     table = Table(title=f"Against the truth, after {n_epochs} epochs in {minutes:.1f} minutes")

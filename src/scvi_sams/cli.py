@@ -50,7 +50,10 @@ def _parser() -> argparse.ArgumentParser:
         "truth was found; takes two to three minutes on two CPU cores.",
     )
     demo.add_argument(
-        "--out", type=Path, default=Path("scvi-sams-demo"), metavar="DIR",
+        "--out",
+        type=Path,
+        default=Path("scvi-sams-demo"),
+        metavar="DIR",
         help="folder for the annotated data, the model and two figures (default: %(default)s)",
     )
     demo.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
@@ -66,12 +69,16 @@ def _parser() -> argparse.ArgumentParser:
         "--perturbation-key", required=True, metavar="COLUMN", help="obs column of labels"
     )
     train.add_argument(
-        "--control", nargs="*", metavar="LABEL",
+        "--control",
+        nargs="*",
+        metavar="LABEL",
         help="label(s) of control cells; leave out for a screen without controls",
     )
     train.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     train.add_argument(
-        "--delimiter", default="+", metavar="TEXT",
+        "--delimiter",
+        default="+",
+        metavar="TEXT",
         help="separates the parts of a combination (default: %(default)s)",
     )
     train.add_argument("--dosage-key", metavar="COLUMN", help="obs column of doses")

@@ -39,10 +39,15 @@ def test_targets_of_single_perturbations():
     summary = sams.pp.assign_guides(adata, targets=TARGETS, control="control")
     assert labels(adata) == ["A", "A", None, None, None, "control", "A"]
     assert summary.to_dict() == {
-        "assigned": 4, "no guide counts": 1, "below threshold": 1, "too many guides": 1,
+        "assigned": 4,
+        "no guide counts": 1,
+        "below threshold": 1,
+        "too many guides": 1,
     }
     assert list(adata.obs["perturbation_call"][2:5]) == [
-        "too many guides", "below threshold", "no guide counts",
+        "too many guides",
+        "below threshold",
+        "no guide counts",
     ]
 
 
@@ -119,7 +124,11 @@ def test_calls_of_a_real_screen_agree_with_the_published_ones(data_dir):
     }
     published = adata.obs["perturbation"].astype(str).to_numpy()
     sams.pp.assign_guides(
-        adata, obsm_key="grna_counts", targets=targets, control="control", min_share=0.5,
+        adata,
+        obsm_key="grna_counts",
+        targets=targets,
+        control="control",
+        min_share=0.5,
         key_added="called",
     )
     called = adata.obs["called"].notna().to_numpy()

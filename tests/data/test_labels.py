@@ -79,7 +79,9 @@ def test_empty_part_raises(label):
 
 
 def test_missing_label_raises_and_names_cells():
-    with pytest.raises(ValueError, match=r"'label' has no value for 2 cell\(s\), first 'c1', 'c3'"):
+    with pytest.raises(
+        ValueError, match=r"'label' has no value for 2 cell\(s\), first 'c1', 'c3'"
+    ):
         dense(["A", None, "ctrl", np.nan])
 
 
@@ -138,9 +140,7 @@ def test_matrix_is_not_changed():
 
 def test_pack_lists_indices_then_doses():
     dosages = sparse.csr_matrix(np.array([[0, 2.0, 0, 0.5], [0, 0, 0, 0], [1, 0, 0, 0]]))
-    np.testing.assert_array_equal(
-        pack(dosages), [[1, 3, 2.0, 0.5], [0, 0, 0, 0], [0, 0, 1, 0]]
-    )
+    np.testing.assert_array_equal(pack(dosages), [[1, 3, 2.0, 0.5], [0, 0, 0, 0], [0, 0, 1, 0]])
 
 
 def test_pack_of_controls_alone_keeps_one_slot():

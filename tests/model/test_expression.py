@@ -39,7 +39,8 @@ def test_normalized_expression_is_the_decoded_share(sure):
     assert list(expression.index) == list(sure.adata.obs_names)
     np.testing.assert_allclose(expression, decoded(sure), rtol=2e-3)
     np.testing.assert_allclose(
-        sure.get_normalized_expression(library_size=1e4, n_samples=3), 1e4 * decoded(sure),
+        sure.get_normalized_expression(library_size=1e4, n_samples=3),
+        1e4 * decoded(sure),
         rtol=2e-3,
     )
 
@@ -134,7 +135,11 @@ def test_reconstruction_error_and_marginal_likelihood_are_consistent(model):
 def test_differential_expression_finds_the_planted_change(sure):
     label = sure.adata.obs["perturbation"].to_numpy()
     result = sure.differential_expression(
-        groupby="perturbation", group1="pert_0", group2="control", mode="change", silent=True,
+        groupby="perturbation",
+        group1="pert_0",
+        group2="control",
+        mode="change",
+        silent=True,
     )
     share = decoded(sure)
     one, two = share[label == "pert_0"], share[label == "control"]
@@ -157,8 +162,6 @@ def test_replicated_counts_have_the_decoded_mean(sure):
     samples = sure.posterior_predictive_sample(n_samples=400)
     assert samples.shape == (*sure.adata.shape, 400)
     mean = decoded(sure) * np.asarray(sure.adata.X.sum(1))
-    np.testing.assert_allclose(
-        samples.todense().mean(-1).mean(0), mean.mean(0), rtol=0.05
-    )
+    np.testing.assert_allclose(samples.todense().mean(-1).mean(0), mean.mean(0), rtol=0.05)
     some = sure.posterior_predictive_sample(gene_list=["gene_4", "gene_1"])
     assert some.shape == (sure.adata.n_obs, 2)

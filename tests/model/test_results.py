@@ -25,9 +25,7 @@ def test_latent_state_is_the_encoder_at_the_expected_offset(model):
         state = module.encoder(torch.as_tensor(model.adata.X.toarray()), shift)
     basal = model.get_latent_representation(kind="basal")
     np.testing.assert_allclose(basal, state.loc, atol=1e-5)
-    np.testing.assert_allclose(
-        model.get_latent_representation(), state.loc + shift, atol=1e-5
-    )
+    np.testing.assert_allclose(model.get_latent_representation(), state.loc + shift, atol=1e-5)
     mean, variance = model.get_latent_representation(return_dist=True)
     np.testing.assert_allclose(mean, state.loc + shift, atol=1e-5)
     np.testing.assert_allclose(variance, state.variance, atol=1e-5)
@@ -120,8 +118,11 @@ def test_untrained_model_gives_no_results(screen):
     set_up(screen)
     model = sams.SAMSVAE(screen, **SMALL)
     for method in (
-        model.get_latent_representation, model.get_perturbation_effects, model.annotate,
-        model.get_average_treatment_effects, model.get_predictive_iwelbo,
+        model.get_latent_representation,
+        model.get_perturbation_effects,
+        model.annotate,
+        model.get_average_treatment_effects,
+        model.get_predictive_iwelbo,
     ):
         with pytest.raises(RuntimeError, match="untrained model"):
             method()
@@ -211,8 +212,14 @@ def test_recovers_null_perturbations_and_effects_of_an_easy_screen():
     """A trained model finds what was planted, on the whole, and nothing where nothing was."""
     scvi.settings.seed = 0
     adata = sams.datasets.simulate(
-        12, n_cells_per_perturbation=60, n_control=200, n_genes=60, n_latent=3, effect_size=4,
-        n_batches=1, seed=2,
+        12,
+        n_cells_per_perturbation=60,
+        n_control=200,
+        n_genes=60,
+        n_latent=3,
+        effect_size=4,
+        n_batches=1,
+        seed=2,
     )
     set_up(adata)
     model = sams.SAMSVAE(adata, n_latent=3, n_hidden=32)

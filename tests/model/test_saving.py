@@ -35,9 +35,15 @@ def iwelbo(model):
     "setup",
     [
         pytest.param({}, id="labels"),
-        pytest.param({"size_factor_key": "depth", "dosage_key": "dosage",
-                      "categorical_covariate_keys": ["donor"],
-                      "continuous_covariate_keys": ["age"]}, id="everything"),
+        pytest.param(
+            {
+                "size_factor_key": "depth",
+                "dosage_key": "dosage",
+                "categorical_covariate_keys": ["donor"],
+                "continuous_covariate_keys": ["age"],
+            },
+            id="everything",
+        ),
     ],
 )
 def test_saved_model_gives_the_same_outputs(screen, tmp_path, setup):
@@ -58,11 +64,16 @@ def test_loading_without_data_gives_effects_and_takes_new_data_by_name(model, tm
     model.save(str(tmp_path / "model"))
     loaded = sams.SAMSVAE.load(str(tmp_path / "model"), adata=False)
     np.testing.assert_allclose(loaded.get_perturbation_effects().X, expected["effects"])
-    query = ad.AnnData(adata.X.copy(), obs=adata.obs[["perturbation", "batch"]].copy(),
-                       var=adata.var.copy())
-    assert_same(outputs(loaded, query[::-1].copy()), {
-        "latent": expected["latent"][::-1], "basal": expected["basal"][::-1],
-    })
+    query = ad.AnnData(
+        adata.X.copy(), obs=adata.obs[["perturbation", "batch"]].copy(), var=adata.var.copy()
+    )
+    assert_same(
+        outputs(loaded, query[::-1].copy()),
+        {
+            "latent": expected["latent"][::-1],
+            "basal": expected["basal"][::-1],
+        },
+    )
 
 
 def test_loading_onto_data_with_an_unknown_perturbation_raises(model, screen, tmp_path):

@@ -17,7 +17,12 @@ from tests.conftest import FEW_STEPS, SMALL, set_up, trained
 def plain_screen():
     """A screen without doses."""
     return sams.datasets.simulate(
-        4, n_cells_per_perturbation=20, n_control=30, n_genes=20, n_latent=3, n_combinations=2,
+        4,
+        n_cells_per_perturbation=20,
+        n_control=30,
+        n_genes=20,
+        n_latent=3,
+        n_combinations=2,
         seed=3,
     )
 
@@ -39,6 +44,7 @@ def as_matrix(kind):
         adata.obsm["guides"] = kind(table.to_numpy())
         adata.uns["guides_names"] = table.columns.to_numpy(dtype=object)
         return {"perturbation_obsm_key": "guides"}
+
     return put
 
 
@@ -123,8 +129,11 @@ def test_covariates_and_layer_and_size_factor_train(screen):
     model = trained(
         screen,
         setup={
-            "layer": "counts", "size_factor_key": "depth", "dosage_key": "dosage",
-            "categorical_covariate_keys": ["donor"], "continuous_covariate_keys": ["age"],
+            "layer": "counts",
+            "size_factor_key": "depth",
+            "dosage_key": "dosage",
+            "categorical_covariate_keys": ["donor"],
+            "continuous_covariate_keys": ["age"],
         },
     )
     assert model.module.decoder.from_covariates.in_features == 2 + 3 + 1
@@ -177,15 +186,18 @@ BAD = {
     "both": ({"perturbation_obsm_key": "x"}, ValueError, "both was given"),
     "obsm-missing": (
         {"perturbation_key": None, "perturbation_obsm_key": "x", "control": None},
-        KeyError, "adata.obsm has no 'x'",
+        KeyError,
+        "adata.obsm has no 'x'",
     ),
     "obsm-dosage": (
         {"perturbation_key": None, "perturbation_obsm_key": "z_true", "dosage_key": "dosage"},
-        ValueError, "Leave one of the two out",
+        ValueError,
+        "Leave one of the two out",
     ),
     "obsm-unnamed": (
         {"perturbation_key": None, "perturbation_obsm_key": "z_true", "control": None},
-        KeyError, "have no names",
+        KeyError,
+        "have no names",
     ),
     "dosage-missing": ({"dosage_key": "doses"}, KeyError, "nearest: 'dosage'"),
     "batch-missing": ({"batch_key": "bacth"}, KeyError, "nearest: 'batch'"),
@@ -197,7 +209,10 @@ BAD = {
 
 def snapshot(adata):
     return (
-        adata.obs.copy(), sorted(adata.obsm), sorted(adata.uns), adata.X.copy(),
+        adata.obs.copy(),
+        sorted(adata.obsm),
+        sorted(adata.uns),
+        adata.X.copy(),
         sorted(adata.layers),
     )
 
@@ -206,7 +221,7 @@ def assert_unchanged(adata, before):
     obs, obsm, uns, x, layers = before
     pd.testing.assert_frame_equal(adata.obs, obs)
     assert (sorted(adata.obsm), sorted(adata.uns), sorted(adata.layers)) == (obsm, uns, layers)
-    assert (adata.X != x).nnz == 0
+    assert (x != adata.X).nnz == 0
 
 
 @pytest.mark.parametrize(("kwargs", "error", "message"), BAD.values(), ids=BAD)
@@ -222,12 +237,14 @@ def spoil_label(value):
         labels = adata.obs["perturbation"].astype(object)
         labels.iloc[5] = value
         adata.obs["perturbation"] = labels
+
     return spoil
 
 
 def spoil_count(value):
     def spoil(adata):
         adata.X[3, 2] = value
+
     return spoil
 
 
@@ -243,6 +260,7 @@ def spoil_obs(column, value):
     def spoil(adata):
         adata.obs[column] = adata.obs[column].astype(object)
         adata.obs.iloc[4, adata.obs.columns.get_loc(column)] = value
+
     return spoil
 
 
@@ -255,8 +273,11 @@ SPOILED = {
     "empty-cell": (empty_cell, {}, "cells without any count, first 'cell_7'"),
     "one-perturbation": (one_perturbation, {}, "fewer than two perturbations: 'A'"),
     "batch-nan": (spoil_obs("batch", np.nan), {}, "1 missing"),
-    "dosage": (spoil_obs("dosage", "much"), {"dosage_key": "dosage", "control": None},
-               "dosage 'much'"),
+    "dosage": (
+        spoil_obs("dosage", "much"),
+        {"dosage_key": "dosage", "control": None},
+        "dosage 'much'",
+    ),
     "size-factor": (spoil_obs("depth", -1.0), {"size_factor_key": "depth"}, "must be positive"),
 }
 
@@ -319,7 +340,8 @@ def mdata(plain_screen):
     """RNA and guides in modalities of their own; obs beside both."""
     table = dosages_of(plain_screen)
     guides = ad.AnnData(
-        sparse.csr_matrix(table.to_numpy()), obs=plain_screen.obs[[]],
+        sparse.csr_matrix(table.to_numpy()),
+        obs=plain_screen.obs[[]],
         var=pd.DataFrame(index=table.columns.astype(str)),
     )
     guides.layers["assigned"] = guides.X.copy()
@@ -331,13 +353,22 @@ def mdata(plain_screen):
 @pytest.mark.parametrize(
     "setup",
     [
-        pytest.param({"guide_layer": "assigned", "modalities": {"guide_layer": "guides"}},
-                     id="guide-layer"),
+        pytest.param(
+            {"guide_layer": "assigned", "modalities": {"guide_layer": "guides"}}, id="guide-layer"
+        ),
         pytest.param({"modalities": {"guide_layer": "guides"}}, id="guide-X"),
-        pytest.param({"perturbation_key": "perturbation", "control": "control",
-                      "modalities": {"perturbation_key": "rna"}}, id="labels-of-a-modality"),
-        pytest.param({"perturbation_key": "perturbation", "control": "control",
-                      "modalities": {}}, id="labels-beside"),
+        pytest.param(
+            {
+                "perturbation_key": "perturbation",
+                "control": "control",
+                "modalities": {"perturbation_key": "rna"},
+            },
+            id="labels-of-a-modality",
+        ),
+        pytest.param(
+            {"perturbation_key": "perturbation", "control": "control", "modalities": {}},
+            id="labels-beside",
+        ),
     ],
 )
 def test_mudata_gives_what_anndata_gives(plain_screen, mdata, setup):
@@ -357,7 +388,10 @@ def test_mudata_gives_what_anndata_gives(plain_screen, mdata, setup):
     assert model.posterior_predictive_sample(gene_list=["gene_3"]).shape == (mdata.n_obs, 1)
     label = plain_screen.obs["perturbation"].to_numpy()
     de = model.differential_expression(
-        idx1=label == "pert_0", idx2=label == "control", silent=True, mode="change",
+        idx1=label == "pert_0",
+        idx2=label == "control",
+        silent=True,
+        mode="change",
     )
     assert sorted(de.index) == sorted(plain_screen.var_names)
     assert model.get_average_treatment_effects(n_samples=50).shape == (4, 20)
@@ -367,18 +401,32 @@ def test_mudata_gives_what_anndata_gives(plain_screen, mdata, setup):
     ("kwargs", "error", "message"),
     [
         pytest.param({"modalities": None}, ValueError, "Name the modality", id="no-modalities"),
-        pytest.param({"modalities": {"rna_layer": "rna"}}, ValueError, "neither was", id="neither"),
         pytest.param(
-            {"modalities": {"rna_layer": "rna", "guide_layer": "guides"},
-             "perturbation_key": "perturbation"}, ValueError, "both were", id="both",
+            {"modalities": {"rna_layer": "rna"}}, ValueError, "neither was", id="neither"
+        ),
+        pytest.param(
+            {
+                "modalities": {"rna_layer": "rna", "guide_layer": "guides"},
+                "perturbation_key": "perturbation",
+            },
+            ValueError,
+            "both were",
+            id="both",
         ),
         pytest.param(
             {"modalities": {"rna_layer": "rna", "guide_layer": "guides"}, "guide_layer": "nope"},
-            KeyError, "no layer 'nope'", id="layer",
+            KeyError,
+            "no layer 'nope'",
+            id="layer",
         ),
         pytest.param(
-            {"modalities": {"rna_layer": "rna", "guide_layer": "guides", "batch_key": "rna"},
-             "batch_key": "bacth"}, KeyError, "nearest: 'batch'", id="batch",
+            {
+                "modalities": {"rna_layer": "rna", "guide_layer": "guides", "batch_key": "rna"},
+                "batch_key": "bacth",
+            },
+            KeyError,
+            "nearest: 'batch'",
+            id="batch",
         ),
     ],
 )

@@ -1,6 +1,7 @@
 """Training: the plan, splits, early stopping, seeds."""
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -36,7 +37,11 @@ def test_training_improves_the_bound(screen):
 def test_groups_of_the_optimizer(model):
     plan = SAMSTrainingPlan(model.module, lr=1e-4, lr_mask=0.5, weight_decay=0.1)
     networks, effects, masks = plan.configure_optimizers()["optimizer"].param_groups
-    assert (networks["weight_decay"], effects["weight_decay"], masks["weight_decay"]) == (0.1, 0, 0)
+    assert (networks["weight_decay"], effects["weight_decay"], masks["weight_decay"]) == (
+        0.1,
+        0,
+        0,
+    )
     assert (networks["lr"], effects["lr"], masks["lr"]) == (1e-4, 1e-4, 0.5)
     assert networks["eps"] == 1e-8
     assert masks["params"][0] is model.module.perturbations.mask.logits
@@ -118,8 +123,9 @@ def test_bad_split_names_the_culprit(screen, split, error, message):
 
 def test_perturbation_without_training_cell_warns_and_keeps_its_prior(screen):
     held_out = screen.obs["perturbation"].astype(str).str.contains("pert_3").to_numpy()
-    screen.obs["split"] = np.where(held_out, "test", np.where(np.arange(len(held_out)) % 5,
-                                                               "train", "val"))
+    screen.obs["split"] = np.where(
+        held_out, "test", np.where(np.arange(len(held_out)) % 5, "train", "val")
+    )
     set_up(screen)
     model = sams.SAMSVAE(screen, **SMALL)
     with pytest.warns(UserWarning, match=r"1 perturbation\(s\) have no training cell: 'pert_3'"):
@@ -137,8 +143,12 @@ def test_early_stopping_stops_and_the_best_weights_are_kept(screen):
     set_up(screen)
     model = sams.SAMSVAE(screen, **SMALL)
     model.train(
-        max_epochs=400, batch_size=64, enable_progress_bar=False, accelerator="cpu",
-        early_stopping_patience=4, plan_kwargs={"lr": 0.02},
+        max_epochs=400,
+        batch_size=64,
+        enable_progress_bar=False,
+        accelerator="cpu",
+        early_stopping_patience=4,
+        plan_kwargs={"lr": 0.02},
     )
     bound = model.history["elbo_validation"].to_numpy(dtype=float).ravel()
     assert len(bound) < 400
@@ -149,20 +159,15 @@ def test_early_stopping_stops_and_the_best_weights_are_kept(screen):
 
 
 def test_best_weights_are_those_of_the_lowest_value(model):
-    class Trainer:
-        callback_metrics: dict = {}
-        current_epoch = 0
-
-    class Plan:
-        module = model.module
-
+    plan = SimpleNamespace(module=model.module)
     keep, bias = KeepBestWeights(), model.module.decoder.to_genes.bias
     for epoch, value in enumerate([3.0, 1.0, 2.0]):
-        Trainer.callback_metrics = {"elbo_validation": torch.tensor(value)}
-        Trainer.current_epoch = epoch
+        metrics = {"elbo_validation": torch.tensor(value)}
         bias.data.fill_(epoch)
-        keep.on_validation_end(Trainer, Plan)
-    keep.on_train_end(Trainer, Plan)
+        keep.on_validation_end(
+            SimpleNamespace(callback_metrics=metrics, current_epoch=epoch), plan
+        )
+    keep.on_train_end(None, plan)
     assert keep.best_epoch == 1
     assert (bias == 1).all()
 
@@ -171,7 +176,8 @@ def test_default_length_follows_steps_not_epochs(screen, monkeypatch):
     set_up(screen)
     seen = {}
     monkeypatch.setattr(
-        "scvi.model.base.UnsupervisedTrainingMixin.train", lambda self, **kwargs: seen.update(kwargs)
+        "scvi.model.base.UnsupervisedTrainingMixin.train",
+        lambda self, **kwargs: seen.update(kwargs),
     )
     model = sams.SAMSVAE(screen, **SMALL)
     model.train(batch_size=64)

@@ -83,7 +83,8 @@ class LinearGaussian:
             z = stats.norm(mean, sd)
             return integrate.quad(
                 lambda v: stats.norm.logpdf(x, self.a * v, self.s) * z.pdf(v),
-                mean - 9 * sd, mean + 9 * sd,
+                mean - 9 * sd,
+                mean + 9 * sd,
             )[0]
 
         shifted = self.loc + self.mu, np.hypot(self.scale, self.sd)
@@ -102,7 +103,8 @@ def stats_kl(mu, sd, prior_sd):
     density = stats.norm(mu, sd)
     return integrate.quad(
         lambda v: density.pdf(v) * (density.logpdf(v) - stats.norm.logpdf(v, 0, prior_sd)),
-        mu - 9 * sd, mu + 9 * sd,
+        mu - 9 * sd,
+        mu + 9 * sd,
     )[0]
 
 
@@ -218,7 +220,8 @@ def test_covariates_change_the_decoded_expression():
     module = module_of(n_batch=2, n_cats_per_cov=[3], n_continuous_cov=1)
     assert module.decoder.from_covariates.in_features == 6
     tensors = cells() | {
-        "extra_categorical_covs": torch.zeros(12, 1), "extra_continuous_covs": torch.zeros(12, 1)
+        "extra_categorical_covs": torch.zeros(12, 1),
+        "extra_continuous_covs": torch.zeros(12, 1),
     }
     inputs = module._get_generative_input(
         tensors, {"z": torch.zeros(12, 3), "library": torch.zeros(12, 1)}
@@ -240,9 +243,7 @@ def test_importance_weights_equal_a_direct_computation():
     weights = module.log_importance_weights(tensors, 2, shifts)
     index, dosage = unpack(tensors["perturbations"])
     torch.manual_seed(7)
-    shift = torch.stack(
-        [sum(dosage[:, [d]] * s[index[:, d]] for d in range(2)) for s in shifts]
-    )
+    shift = torch.stack([sum(dosage[:, [d]] * s[index[:, d]] for d in range(2)) for s in shifts])
     qz = module.encoder(tensors["X"], shift)
     z = qz.rsample().detach()
     share = module.decoder(z + shift, torch.zeros(12, 0)).exp().detach()
@@ -273,7 +274,8 @@ def test_log_mean_exp_of_equal_values_is_that_value():
 def test_state_that_was_cached_is_sampled_as_stored():
     module = module_of()
     qzm, qzv = torch.randn(5, 3), torch.full((5, 3), 0.04)
-    outputs = module.inference(qzm=qzm, qzv=qzv, observed_lib_size=torch.ones(5, 1),
-                               n_samples=4_000)
+    outputs = module.inference(
+        qzm=qzm, qzv=qzv, observed_lib_size=torch.ones(5, 1), n_samples=4_000
+    )
     torch.testing.assert_close(outputs["z"].mean(0), qzm, atol=0.02, rtol=0)
     torch.testing.assert_close(outputs["z"].std(0), qzv.sqrt(), atol=0.02, rtol=0)

@@ -92,9 +92,7 @@ def test_negative_binomial_passes_gradcheck():
     x = torch.tensor([[0.0, 3.0, 11.0]], dtype=torch.float64)
 
     def density(log_mu, log_theta):
-        return NegativeBinomial(
-            mu=log_mu.exp(), theta=log_theta.exp(), log_mu=log_mu
-        ).log_prob(x)
+        return NegativeBinomial(mu=log_mu.exp(), theta=log_theta.exp(), log_mu=log_mu).log_prob(x)
 
     inputs = torch.randn(2, 1, 3, dtype=torch.float64), torch.randn(3, dtype=torch.float64)
     assert torch.autograd.gradcheck(density, tuple(i.requires_grad_() for i in inputs))

@@ -186,9 +186,7 @@ MuDataCountsField = MuDataWrapper(CountsField)
 def unchanged_on_error(adata: AnnData | MuData) -> Iterator[None]:
     """Put obs, obsm and uns back as they were if the block raises."""
     parts = [adata, *adata.mod.values()] if isinstance(adata, MuData) else [adata]
-    saved = [
-        (part, part.obs.copy(deep=False), dict(part.obsm), dict(part.uns)) for part in parts
-    ]
+    saved = [(part, part.obs.copy(deep=False), dict(part.obsm), dict(part.uns)) for part in parts]
     try:
         yield
     except BaseException:

@@ -83,7 +83,11 @@ def encode_labels(
             label, dose = divmod(int(pair), len(dose_uniques))
             received.append(
                 _with_doses(
-                    parts[label], dose_uniques[dose], control, delimiter, uniques[label],
+                    parts[label],
+                    dose_uniques[dose],
+                    control,
+                    delimiter,
+                    uniques[label],
                     dosages.name,
                 )
             )
@@ -151,8 +155,14 @@ def encode_matrix(
     if len(repeated):
         raise ValueError(f"{where} has several columns named {listed(repeated)}. Rename them.")
     if not np.isfinite(dosages.data).all():
-        row = int(np.searchsorted(dosages.indptr, np.flatnonzero(~np.isfinite(dosages.data))[0],
-                                  side="right")) - 1
+        row = (
+            int(
+                np.searchsorted(
+                    dosages.indptr, np.flatnonzero(~np.isfinite(dosages.data))[0], side="right"
+                )
+            )
+            - 1
+        )
         raise ValueError(
             f"{where} holds values that are not finite (NaN or infinite), first in row {row}. "
             "Set them to 0 where the cell did not receive the perturbation, or drop the cells."

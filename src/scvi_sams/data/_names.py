@@ -22,7 +22,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; nearest: {listed(matches)}" if matches else ""
 
 
-def as_tuple(names: str | Sequence[object] | None) -> tuple[str, ...]:
+def as_tuple(names: str | Sequence[object] | npt.NDArray[np.object_] | None) -> tuple[str, ...]:
     """One name, several or none, as a tuple of strings."""
     if names is None:
         return ()

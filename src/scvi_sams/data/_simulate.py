@@ -232,9 +232,7 @@ def _choose_pairs(
     return order[:n_combinations]
 
 
-def _true_ate(
-    screen: _Screen, shifts: Array, n_batches: int, rng: np.random.Generator
-) -> Array:
+def _true_ate(screen: _Screen, shifts: Array, n_batches: int, rng: np.random.Generator) -> Array:
     """ATE of each perturbation at dose 1, the same basal states in both arms; T x G."""
     z = rng.normal(size=(_CELLS_FOR_TRUE_ATE, shifts.shape[1]))
     batch = rng.integers(n_batches, size=len(z))

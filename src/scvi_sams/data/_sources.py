@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 class PerturbationSource(Protocol):
     """Reads the perturbations of an AnnData."""
 
-    control: tuple[str, ...]
+    @property
+    def control(self) -> tuple[str, ...]:
+        """Names that mean *not perturbed*."""
 
     def read(self, adata: AnnData, *, require_control: bool) -> Encoding:
         """Encode the perturbations of ``adata``, which stays as it is."""
@@ -131,9 +133,7 @@ def obs_column(adata: AnnData, key: str, argument: str) -> pd.Series:
     return adata.obs[key]
 
 
-def onto(
-    encoding: Encoding, known: npt.NDArray[np.object_], control: tuple[str, ...]
-) -> Encoding:
+def onto(encoding: Encoding, known: npt.NDArray[np.object_], control: tuple[str, ...]) -> Encoding:
     """Rearrange an encoding to the perturbations that a model knows, by name.
 
     Parameters

@@ -80,8 +80,5 @@ def training_statistics(
     packed = manager.get_from_registry(REGISTRY_KEYS.PERTURBATIONS)[indices]
     index, dosage = np.split(packed, 2, axis=1)
     n_cells = np.bincount(index[dosage != 0].astype(np.intp), minlength=n_perturbations)
-    return TrainingStatistics(
-        *(torch.as_tensor(array, dtype=torch.float32)
-          for array in (n_cells, log_mean, log_sd, share)),
-        torch.tensor(mean_size_factor),
-    )
+    summaries = (n_cells, log_mean, log_sd, share, mean_size_factor)
+    return TrainingStatistics(*(torch.as_tensor(x, dtype=torch.float32) for x in summaries))

@@ -14,12 +14,13 @@ import torch
 from scvi import REGISTRY_KEYS as SCVI_KEYS
 
 from scvi_sams.data._names import as_tuple, positions
+from scvi_sams.model._base import PerturbationModel
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
-class TreatmentEffectsMixin:
+class TreatmentEffectsMixin(PerturbationModel):
     """What perturbations do to genes."""
 
     @torch.inference_mode()

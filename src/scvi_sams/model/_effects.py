@@ -12,6 +12,7 @@ import torch
 from scvi.utils import unsupported_if_adata_minified
 
 from scvi_sams._constants import ADATA_KEYS
+from scvi_sams.model._base import PerturbationModel
 from scvi_sams.module._module import log_mean_exp
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _ELEMENTS_AT_ONCE = 2**24
 
 
-class PerturbationEffectsMixin:
+class PerturbationEffectsMixin(PerturbationModel):
     """What the model learned of its perturbations, and how well it predicts cells."""
 
     @torch.inference_mode()
@@ -106,13 +107,11 @@ class PerturbationEffectsMixin:
             raise ValueError(f"`n_particles` must be at least 1; it is {n_particles}.")
         self._check_if_trained(warn=False)
         adata = self._validate_anndata(adata)
-        indices = np.arange(adata.n_obs) if indices is None else np.asarray(indices)
-        if indices.dtype == bool:
-            indices = np.flatnonzero(indices)
+        cells = np.arange(adata.n_obs)[slice(None) if indices is None else np.asarray(indices)]
         everything = torch.arange(len(self.perturbation_names), device=self.device)
         shifts = self.module.perturbations.rsample_shifts(everything, n_particles)  # P x T x K
         values = []
-        for tensors in self._make_data_loader(adata=adata, indices=indices, batch_size=batch_size):
+        for tensors in self._make_data_loader(adata=adata, indices=cells, batch_size=batch_size):
             per_pass = max(_ELEMENTS_AT_ONCE // tensors["X"].numel(), 1)
             weights = [
                 self.module.log_importance_weights(tensors, len(some), some)
@@ -120,7 +119,7 @@ class PerturbationEffectsMixin:
             ]
             values.append(log_mean_exp(torch.cat(weights)).cpu())
         return pd.Series(
-            torch.cat(values).numpy(), index=adata.obs_names[indices], name="predictive_iwelbo"
+            torch.cat(values).numpy(), index=adata.obs_names[cells], name="predictive_iwelbo"
         )
 
     def annotate(self, adata: AnnData | MuData | None = None) -> None:

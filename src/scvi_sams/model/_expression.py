@@ -10,27 +10,22 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from mudata import MuData
-from scvi import REGISTRY_KEYS as SCVI_KEYS
 from scvi.model._utils import scrna_raw_counts_properties
 from scvi.model.base import RNASeqMixin
 from scvi.model.base._de_core import _de_core
+
+from scvi_sams.model._base import PerturbationModel
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from sparse import GCXS
 
 
-class ExpressionMixin(RNASeqMixin):
+class ExpressionMixin(RNASeqMixin, PerturbationModel):
     """scvi-tools' methods on expression.
 
     Latent states are sampled from the joint posterior of masks, effects and basal states.
     """
-
-    @property
-    def gene_names(self) -> pd.Index:
-        """Names of the genes, in the order of the model; of shape G."""
-        names = self.get_state_registry(SCVI_KEYS.X_KEY)["column_names"]
-        return pd.Index(np.asarray(names).astype(str))
 
     def get_normalized_expression(
         self,
@@ -90,13 +85,19 @@ class ExpressionMixin(RNASeqMixin):
         mode: Literal["vanilla", "change"] = "vanilla",
         **kwargs: Any,
     ) -> pd.DataFrame:
-        """Compare groups of cells; see :meth:`scvi.model.base.RNASeqMixin.differential_expression`.
+        """Compare groups of cells.
+
+        See :meth:`scvi.model.base.RNASeqMixin.differential_expression`.
 
         On a MuData the groups are columns of ``mdata.obs`` and the genes those of the RNA
         modality.
         """
         groups = {
-            "groupby": groupby, "group1": group1, "group2": group2, "idx1": idx1, "idx2": idx2,
+            "groupby": groupby,
+            "group1": group1,
+            "group2": group2,
+            "idx1": idx1,
+            "idx2": idx2,
             "mode": mode,
         }
         data = self.adata if adata is None else adata
@@ -111,8 +112,12 @@ class ExpressionMixin(RNASeqMixin):
         )
         # the defaults of scvi-tools' method, which names genes by all modalities of a MuData
         options = {
-            "all_stats": True, "batchid1": None, "batchid2": None, "delta": 0.25,
-            "batch_correction": False, "silent": False,
+            "all_stats": True,
+            "batchid1": None,
+            "batchid2": None,
+            "delta": 0.25,
+            "batch_correction": False,
+            "silent": False,
         }
         return _de_core(
             self.get_anndata_manager(data, required=True),

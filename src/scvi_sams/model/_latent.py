@@ -11,12 +11,14 @@ import torch
 from scvi.data._utils import _validate_adata_dataloader_input
 from scvi.model.base import VAEMixin
 
+from scvi_sams.model._base import PerturbationModel
+
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
 
-class LatentStateMixin(VAEMixin):
+class LatentStateMixin(VAEMixin, PerturbationModel):
     """scvi-tools' latent representation, for perturbed and for basal states."""
 
     @torch.inference_mode()

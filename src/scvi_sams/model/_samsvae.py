@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 from scvi import REGISTRY_KEYS as SCVI_KEYS
 from scvi.data._constants import _SETUP_ARGS_KEY
-from scvi.model.base import BaseMinifiedModeModelClass
 
-from scvi_sams._constants import REGISTRY_KEYS
-from scvi_sams.data._field import PerturbationField
 from scvi_sams.model._ate import TreatmentEffectsMixin
+from scvi_sams.model._base import PerturbationModel
 from scvi_sams.model._effects import PerturbationEffectsMixin
 from scvi_sams.model._expression import ExpressionMixin
 from scvi_sams.model._latent import LatentStateMixin
@@ -32,8 +28,55 @@ class SAMSVAE(
     ExpressionMixin,
     LatentStateMixin,
     PerturbationTrainingMixin,
-    BaseMinifiedModeModelClass,
+    PerturbationModel,
 ):
+    """Sparse additive mechanism shift variational autoencoder.
+
+    A cell's latent state is its basal state plus one sparse shift per perturbation that it
+    received (Bereket & Karaletsos, NeurIPS 2023). The masks say which latent dimensions a
+    perturbation touches; combinations are sums, and effects are linear in dose.
+
+    Parameters
+    ----------
+    adata
+        Data set up with :meth:`setup_anndata` or :meth:`setup_mudata`.
+    registry
+        Registry of a saved setup, to build the model without data.
+    n_latent
+        Number of latent dimensions K.
+    n_hidden, n_layers
+        Width and number of hidden layers of both networks.
+    effect_guide
+        Posterior of the effects: ``"spike_slab"`` (they fall back to their prior where the mask
+        is off) or ``"mean_field"`` (they do not depend on the mask).
+    mask_prior
+        Prior probability that a perturbation touches a dimension, in (0, 1).
+    effect_prior_scale
+        Prior standard deviation of an effect, in standard deviations of the basal state.
+    mask_kl_weight
+        Additional weight of the masks' divergence for each cell; presses for sparser masks.
+    mean_field_encoder
+        Whether the encoder of the basal state leaves out the sampled offset.
+    n_particles
+        Joint samples of all latent variables per training step.
+
+    Raises
+    ------
+    ValueError
+        If a setting is impossible.
+
+    Examples
+    --------
+    >>> import scvi_sams as sams
+    >>> adata = sams.datasets.simulate(4, n_cells_per_perturbation=20, n_genes=30)
+    >>> sams.SAMSVAE.setup_anndata(adata, perturbation_key="perturbation", control="control")
+    >>> model = sams.SAMSVAE(adata, n_latent=5)
+    >>> model.train(max_epochs=1, enable_progress_bar=False)
+    >>> model.annotate()
+    >>> adata.obsm["X_sams"].shape
+    (580, 5)
+    """
+
     _module_cls = SAMSVAEModule
     _LATENT_QZM_KEY = "sams_latent_qzm"
     _LATENT_QZV_KEY = "sams_latent_qzv"
@@ -73,10 +116,11 @@ class SAMSVAE(
             use_size_factor=self.registry_[_SETUP_ARGS_KEY]["size_factor_key"] is not None,
         )
         self.module.minified_data_type = self.minified_data_type
+        self._model_summary_string = (
+            f"{type(self).__name__} of {self.summary_stats.n_perturbations} perturbations × "
+            f"{self.summary_stats.n_vars} genes\n"
+            f"n_latent: {n_latent}, n_hidden: {n_hidden}, n_layers: {n_layers}, "
+            f"effect_guide: {effect_guide}, mask_prior: {mask_prior}, "
+            f"effect_prior_scale: {effect_prior_scale}, n_particles: {n_particles}"
+        )
         self.init_params_ = self._get_init_params(locals())
-
-    @property
-    def perturbation_names(self) -> npt.NDArray[np.object_]:
-        """Names of the perturbations, in the order of the model; of shape T."""
-        state = self.get_state_registry(REGISTRY_KEYS.PERTURBATIONS)
-        return np.asarray(state[PerturbationField.NAMES_KEY], dtype=object)

@@ -32,13 +32,14 @@ from scvi_sams.data._field import (
 )
 from scvi_sams.data._names import as_tuple
 from scvi_sams.data._sources import LabelSource, LayerSource, ObsmSource, obs_column
+from scvi_sams.model._base import PerturbationModel
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
 
-class PerturbationSetupMixin:
+class PerturbationSetupMixin(PerturbationModel):
     """The doors of a perturbation screen, shared by all models."""
 
     @classmethod
@@ -207,9 +208,7 @@ class PerturbationSetupMixin:
         if from_guides:
             source = LayerSource(guide_layer, as_tuple(control))
         else:
-            source = LabelSource(
-                str(perturbation_key), as_tuple(control), delimiter, dosage_key
-            )
+            source = LabelSource(str(perturbation_key), as_tuple(control), delimiter, dosage_key)
         fields = [
             MuDataCountsField(
                 SCVI_KEYS.X_KEY,

@@ -14,13 +14,14 @@ from scvi.utils import unsupported_if_adata_minified
 from scvi_sams.data._names import listed
 from scvi_sams.data._sources import obs_column
 from scvi_sams.data._statistics import training_statistics
+from scvi_sams.model._base import PerturbationModel
 from scvi_sams.train._best_weights import KeepBestWeights
 from scvi_sams.train._plan import SAMSTrainingPlan
 
 SPLITS = ("train", "val", "test")
 
 
-class PerturbationTrainingMixin(UnsupervisedTrainingMixin):
+class PerturbationTrainingMixin(UnsupervisedTrainingMixin, PerturbationModel):
     """scvi-tools' training with early stopping, best weights and named splits."""
 
     _training_plan_cls = SAMSTrainingPlan

@@ -78,7 +78,9 @@ class BernoulliMask(nn.Module):
         Tensor of shape P x R x K.
         """
         logits = self.logits[rows]  # R x K
-        uniform = torch.rand((n_particles, *logits.shape), dtype=logits.dtype, device=logits.device)
+        uniform = torch.rand(
+            (n_particles, *logits.shape), dtype=logits.dtype, device=logits.device
+        )
         logistic = torch.logit(uniform, eps=torch.finfo(logits.dtype).eps)
         relaxed = torch.sigmoid((logits + logistic) / self.temperature)  # P x R x K
         hard = (relaxed > 0.5).to(relaxed.dtype)

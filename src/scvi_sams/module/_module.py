@@ -378,7 +378,8 @@ class SAMSVAEModule(BaseMinifiedModeModuleClass):
         generative_outputs: dict[str, Distribution],
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Reconstruction loss and divergence of the basal state, averaged over particles; B."""
-        qz: Normal = inference_outputs[MODULE_KEYS.QZ_BASAL]
+        qz = inference_outputs[MODULE_KEYS.QZ_BASAL]
+        assert isinstance(qz, Normal)
         prior = Normal(torch.zeros_like(qz.loc), torch.ones_like(qz.scale), validate_args=False)
         kl_z = kl_divergence(qz, prior).sum(-1)  # P x B
         log_prob = generative_outputs[SCVI_MODULE_KEYS.PX_KEY].log_prob(tensors[SCVI_KEYS.X_KEY])
@@ -395,10 +396,7 @@ class SAMSVAEModule(BaseMinifiedModeModuleClass):
         kl_mask, kl_effects = (kl[position] for kl in self.perturbations.kl(rows))  # B x D
         share = self.perturbations.shares(index, dosage)
         extra = self.mask_kl_weight * (share > 0)
-        return tuple(
-            (weight * kl).sum(-1)
-            for weight, kl in [(share, kl_mask), (share, kl_effects), (extra, kl_mask)]
-        )
+        return (share * kl_mask).sum(-1), (share * kl_effects).sum(-1), (extra * kl_mask).sum(-1)
 
     @torch.inference_mode()
     def sample(

@@ -138,6 +138,4 @@ class Decoder(nn.Module):
         if self.sums_to_one:
             return F.log_softmax(logits, dim=-1)
         # softplus(y) -> exp(y) far below zero, where its own log would be -inf
-        return torch.where(
-            logits < -15, logits, torch.log(F.softplus(logits.clamp(min=-15)))
-        )
+        return torch.where(logits < -15, logits, torch.log(F.softplus(logits.clamp(min=-15))))

@@ -46,7 +46,7 @@ class PerturbationPosterior(nn.Module):
         self.effects.reset_to_prior(untrained)
 
     def rsample_shifts(self, rows: torch.Tensor, n_particles: int) -> torch.Tensor:
-        r"""Sample the shifts :math:`m_t \odot e_t` of the perturbations ``rows`` (R); P x R x K."""
+        r"""Sample the shifts :math:`m_t \odot e_t` of ``rows`` (R); P x R x K."""
         return self.effects.rsample_shift(self.mask.rsample(rows, n_particles), rows)
 
     def expected_shifts(self) -> torch.Tensor:
@@ -54,7 +54,7 @@ class PerturbationPosterior(nn.Module):
         return self.mask.inclusion_probability * self.effects.loc
 
     def kl(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Divergences of the masks and of the effects of ``rows`` (R), each of shape R, in nats."""
+        """Divergences of masks and of effects of ``rows`` (R), each of shape R, in nats."""
         inclusion = torch.sigmoid(self.mask.logits[rows])
         return self.mask.kl(rows).sum(-1), self.effects.kl(inclusion, rows).sum(-1)
 

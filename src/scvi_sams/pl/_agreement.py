@@ -56,7 +56,10 @@ def ate_agreement(
     ax.axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
     ax.scatter(x, y, s=4, alpha=0.3, linewidths=0, color="#0072B2", rasterized=True)
     ax.set(
-        xlim=(-reach, reach), ylim=(-reach, reach), xlabel=labels[1], ylabel=labels[0],
+        xlim=(-reach, reach),
+        ylim=(-reach, reach),
+        xlabel=labels[1],
+        ylabel=labels[0],
         title=f"Pearson r = {np.corrcoef(x, y)[0, 1]:.3f}",
     )
     ax.set_aspect("equal")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def new_axes(ax: Axes | None, width: float, height: float) -> Axes:
@@ -21,7 +22,7 @@ def new_axes(ax: Axes | None, width: float, height: float) -> Axes:
 def finish(ax: Axes, show: bool | None, save: str | Path | None) -> Axes:
     """Save and show the figure of ``ax`` as asked, and return ``ax``."""
     if save is not None:
-        ax.figure.savefig(save, dpi=150, bbox_inches="tight")
+        cast("Figure", ax.figure).savefig(save, dpi=150, bbox_inches="tight")
     if show:
         import matplotlib.pyplot as plt
 

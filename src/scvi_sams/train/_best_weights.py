@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -31,17 +31,17 @@ class KeepBestWeights(Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Copy the weights if this epoch is the best so far."""
+        module = cast("torch.nn.Module", pl_module.module)
         value = trainer.callback_metrics.get(self.monitor)
         if value is not None and float(value) < self.best_value:
             self.best_value = float(value)
             self.best_epoch = trainer.current_epoch
             self._weights = {
-                name: tensor.detach().clone()
-                for name, tensor in pl_module.module.state_dict().items()
+                name: tensor.detach().clone() for name, tensor in module.state_dict().items()
             }
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the best weights back."""
         if self._weights:
-            pl_module.module.load_state_dict(self._weights)
+            cast("torch.nn.Module", pl_module.module).load_state_dict(self._weights)
             self._weights = {}

@@ -1,0 +1,161 @@
+"""The command line."""
+
+import sys
+
+import anndata as ad
+import numpy as np
+import pytest
+from scipy import sparse
+
+import scvi_sams as sams
+from scvi_sams._demo import _naive_effects
+from scvi_sams.cli import main
+
+
+@pytest.fixture
+def file(screen, tmp_path):
+    path = tmp_path / "screen.h5ad"
+    screen.write_h5ad(path)
+    return path
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Few, small steps."""
+    train = sams.SAMSVAE.train
+    monkeypatch.setattr(
+        sams.SAMSVAE,
+        "train",
+        lambda self, **kwargs: train(
+            self, **kwargs | {"max_epochs": 2, "enable_progress_bar": False, "accelerator": "cpu"}
+        ),
+    )
+
+
+def test_train_writes_model_and_annotated_data(file, tmp_path, quick, capsys):
+    out = tmp_path / "out"
+    status = main(
+        [
+            "train",
+            str(file),
+            "--perturbation-key",
+            "perturbation",
+            "--control",
+            "control",
+            "--batch-key",
+            "batch",
+            "--dosage-key",
+            "dosage",
+            "--n-latent",
+            "3",
+            "--out",
+            str(out),
+        ]
+    )
+    assert status == 0
+    assert "Trained for 2 epochs" in capsys.readouterr().out
+    annotated = ad.read_h5ad(out / "annotated.h5ad")
+    assert annotated.obsm["X_sams"].shape == (annotated.n_obs, 3)
+    loaded = sams.SAMSVAE.load(str(out), annotated)
+    np.testing.assert_allclose(
+        loaded.get_latent_representation(), annotated.obsm["X_sams"], atol=1e-5
+    )
+
+
+def test_demo_prints_recovery_and_writes_everything(tmp_path, quick, monkeypatch, capsys):
+    simulate = sams.datasets.simulate
+    monkeypatch.setattr(
+        sams.datasets,
+        "simulate",
+        lambda seed: simulate(6, n_cells_per_perturbation=20, n_genes=30, n_latent=3, seed=seed),
+    )
+    out = tmp_path / "demo"
+    assert main(["demo", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    for line in [
+        "mask precision",
+        "mask recall",
+        "mask F1",
+        "SAMS-VAE",
+        "mean of each perturbation's cells",
+        "mean of all perturbed cells",
+    ]:
+        assert line in printed
+    assert sorted(path.name for path in out.iterdir()) == [
+        "ate.png",
+        "inclusion.png",
+        "model",
+        "screen.h5ad",
+    ]
+    adata = ad.read_h5ad(out / "screen.h5ad")
+    assert "X_sams" in adata.obsm
+    assert sams.SAMSVAE.load(str(out / "model"), adata).is_trained
+
+
+def test_naive_effects_are_differences_of_means():
+    adata = ad.AnnData(sparse.csr_matrix(np.array([[5.0, 5], [10, 0], [0, 10], [5, 5]])))
+    adata.obs["perturbation"] = ["control", "A", "B", "B"]
+    raw, pooled = _naive_effects(adata, ["A", "B"])
+    high, half = np.log2(1 + 1e4), np.log2(1 + 5e3)
+    np.testing.assert_allclose(raw[0], [high - half, -half])
+    np.testing.assert_allclose(raw[1], [-half / 2, (high + half) / 2 - half])
+    np.testing.assert_allclose(pooled[0], pooled[1])
+    np.testing.assert_allclose(pooled[0], [(high + half) / 3 - half, (high + half) / 3 - half])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["nowhere.h5ad", "--perturbation-key", "p"], "there is no file", id="file"),
+        pytest.param(
+            ["FILE", "--perturbation-key", "pertubation"], "nearest: 'perturbation'", id="column"
+        ),
+        pytest.param(
+            ["FILE", "--perturbation-key", "perturbation", "--control", "ctrl"],
+            "'ctrl' does not occur",
+            id="control",
+        ),
+        pytest.param(["README", "--perturbation-key", "p"], "not a readable .h5ad", id="no-h5ad"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(file, tmp_path, capsys, arguments, message):
+    other = tmp_path / "README"
+    other.write_text("words")
+    arguments = [{"FILE": str(file), "README": str(other)}.get(a, a) for a in arguments]
+    assert main(["train", *arguments, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("scvi-sams: ")
+    assert message in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_existing_folder_is_not_overwritten(file, tmp_path, capsys):
+    assert (
+        main(["train", str(file), "--perturbation-key", "perturbation", "--out", str(tmp_path)])
+        == 2
+    )
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_interruption_is_one_line(monkeypatch, capsys):
+    def interrupt(out, seed):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scvi_sams._demo.run_demo", interrupt)
+    assert main(["demo"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["train", "--help"]])
+def test_help_explains(arguments, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["scvi-sams"])
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 0
+    assert "usage: scvi-sams" in capsys.readouterr().out
+
+
+def test_missing_command_exits_2(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([])
+    assert stop.value.code == 2
