@@ -85,6 +85,7 @@ def test_demo_prints_recovery_and_writes_everything(tmp_path, quick, monkeypatch
         "ate.png",
         "inclusion.png",
         "model",
+        "result.csv",
         "screen.h5ad",
     ]
     adata = ad.read_h5ad(out / "screen.h5ad")

@@ -20,7 +20,7 @@ def run_demo(out: Path, seed: int) -> pd.Series:
     Parameters
     ----------
     out
-        Folder for ``screen.h5ad`` (annotated), ``model``, ``inclusion.png`` and ``ate.png``.
+        Folder for ``screen.h5ad`` (annotated), ``model``, ``result.csv`` and two figures.
     seed
         Of the simulation and of the training.
 
@@ -82,9 +82,10 @@ def run_demo(out: Path, seed: int) -> pd.Series:
         save=out / "ate.png",
         labels=("estimated ATE (log2 counts per 10,000)", "true ATE (log2 counts per 10,000)"),
     )
+    result.rename("value").to_csv(out / "result.csv")
     adata.write_h5ad(out / "screen.h5ad")
     model.save(str(out / "model"), overwrite=True)
-    console.print(f"Wrote screen.h5ad, model, inclusion.png and ate.png to {out}/")
+    console.print(f"Wrote screen.h5ad, model, result.csv, inclusion.png and ate.png to {out}/")
     return result
 
 

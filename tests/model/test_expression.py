@@ -24,7 +24,7 @@ def decoded(model, batch=None):
     """Share of each gene in each cell at the expected latent state."""
     module, adata = model.module, model.adata
     index, dosage = torch.as_tensor(adata.obsm["_scvi_perturbations"]).chunk(2, dim=1)
-    codes = torch.as_tensor(adata.obs["_scvi_batch"].to_numpy()).long()
+    codes = torch.tensor(adata.obs["_scvi_batch"].to_numpy()).long()
     if batch is not None:
         codes = torch.full_like(codes, batch)
     with torch.no_grad():

@@ -84,7 +84,7 @@ def test_predictive_iwelbo_equals_a_direct_computation(model):
         x = next(iter(model._make_data_loader(model.adata, indices=rows)))["X"]
         qz = module.encoder(x, shift)
         z = qz.rsample()
-        batch = torch.as_tensor(model.adata.obs["_scvi_batch"].to_numpy()[rows]).long()
+        batch = torch.tensor(model.adata.obs["_scvi_batch"].to_numpy()[rows]).long()
         share = module.decoder(z + shift, torch.eye(2)[batch]).exp()
         theta = module.log_theta.exp()
     mean = share * x.sum(1, keepdim=True)
