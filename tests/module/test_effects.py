@@ -32,6 +32,14 @@ def test_gaussian_kl_equals_torch_distributions():
     torch.testing.assert_close(guide.gaussian_kl(ROWS), expected)
 
 
+def test_gaussian_kl_equals_monte_carlo():
+    guide = guide_of(MeanFieldEffects)
+    posterior = stats.norm(guide.loc[2, 1].item(), guide.scale[2, 1].item())
+    effect = posterior.rvs(400_000, random_state=0)
+    estimate = (posterior.logpdf(effect) - stats.norm.logpdf(effect, 0, 1.5)).mean()
+    assert guide.kl(INCLUSION, ROWS)[2, 1].item() == pytest.approx(estimate, abs=1e-2)
+
+
 def test_mean_field_kl_ignores_the_mask():
     guide = guide_of(MeanFieldEffects)
     torch.testing.assert_close(guide.kl(INCLUSION, ROWS), guide.gaussian_kl(ROWS))

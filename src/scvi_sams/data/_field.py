@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from scvi_sams.data._sources import PerturbationSource
 
 _ROWS_AT_ONCE = 20_000
+_ROWS_SHOWN = 100
 
 
 class PerturbationField(BaseAnnDataField):
@@ -117,8 +118,11 @@ class PerturbationField(BaseAnnDataField):
             ("scvi-tools Encoding", "dark_violet"),
         ]:
             table.add_column(title, justify="center", style=style, overflow="fold")
-        for code, name in enumerate(state_registry[self.NAMES_KEY]):
+        names = state_registry[self.NAMES_KEY]
+        for code, name in enumerate(names[:_ROWS_SHOWN]):
             table.add_row(self._source.describe() if code == 0 else "", str(name), str(code))
+        if len(names) > _ROWS_SHOWN:
+            table.add_row("", f"and {len(names) - _ROWS_SHOWN} more", "")
         return table
 
 

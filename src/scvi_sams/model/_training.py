@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from scvi import settings
+from scvi.model._utils import use_distributed_sampler
 from scvi.model.base import UnsupervisedTrainingMixin
 from scvi.utils import unsupported_if_adata_minified
 
@@ -94,6 +95,7 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, PerturbationModel):
             validation_size=kwargs.pop("validation_size", None),
             shuffle_set_split=kwargs.pop("shuffle_set_split", True),
             load_sparse_tensor=kwargs.pop("load_sparse_tensor", False),
+            distributed_sampler=use_distributed_sampler(kwargs.get("strategy")),
             **datasplitter_kwargs,
         )
         datamodule.setup()
