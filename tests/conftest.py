@@ -69,6 +69,39 @@ def trained(adata: ad.AnnData, *, setup: dict | None = None, **kwargs) -> sams.S
 
 
 @pytest.fixture
+def plain_screen():
+    """A screen without doses."""
+    return sams.datasets.simulate(
+        4,
+        n_cells_per_perturbation=20,
+        n_control=30,
+        n_genes=20,
+        n_latent=3,
+        n_combinations=2,
+        seed=3,
+    )
+
+
+def dosages_of(adata) -> pd.DataFrame:
+    """The encoded dosages under the names of their columns."""
+    copy = adata.copy()
+    sams.pp.encode_perturbations(copy, "perturbation", control="control")
+    return pd.DataFrame(
+        copy.obsm["perturbations"].toarray(),
+        columns=copy.uns["perturbations_names"],
+        index=copy.obs_names,
+    )
+
+
+def losses(adata, setup):
+    scvi.settings.seed = 0
+    sams.SAMSVAE.setup_anndata(adata, batch_key="batch", **setup)
+    model = sams.SAMSVAE(adata, **SMALL)
+    model.train(**FEW_STEPS)
+    return model.history["train_loss"].to_numpy(dtype=float), model
+
+
+@pytest.fixture
 def model(screen: ad.AnnData) -> sams.SAMSVAE:
     """A model of the small screen after a few steps."""
     return trained(screen)

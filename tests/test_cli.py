@@ -156,6 +156,14 @@ def test_help_explains(arguments, capsys, monkeypatch):
     assert "usage: scvi-sams" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("number", ["0", "-3", "many"])
+def test_impossible_number_exits_2(number, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "x", "--perturbation-key", "p", "--out", "o", "--max-epochs", number])
+    assert stop.value.code == 2
+    assert "--max-epochs" in capsys.readouterr().err
+
+
 def test_missing_command_exits_2(capsys):
     with pytest.raises(SystemExit) as stop:
         main([])

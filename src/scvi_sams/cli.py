@@ -86,11 +86,20 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--batch-key", metavar="COLUMN", help="obs column of batches")
     train.add_argument("--size-factor-key", metavar="COLUMN", help="obs column of size factors")
     train.add_argument("--split-key", metavar="COLUMN", help="obs column of train, val and test")
-    train.add_argument("--n-latent", type=int, default=50, help="latent dimensions (%(default)s)")
-    train.add_argument("--max-epochs", type=int, help="most epochs (default: by data size)")
+    train.add_argument(
+        "--n-latent", type=_positive, default=50, help="latent dimensions (%(default)s)"
+    )
+    train.add_argument("--max-epochs", type=_positive, help="most epochs (default: by data size)")
     train.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     train.set_defaults(run=_run_train)
     return parser
+
+
+def _positive(word: str) -> int:
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1; it is {number}")
+    return number
 
 
 def _run_demo(options: argparse.Namespace) -> None:

@@ -63,7 +63,7 @@ def test_guides_of_their_own_and_the_layer_for_mudata():
     assert labels(adata) == ["A1", "A1+A2", "A1+B1", None, None, "NT1", "A1"]
     np.testing.assert_array_equal(
         adata.layers["assigned"].toarray()[:4],
-        [[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]],
+        [[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [np.nan, 0, 0, 0]],
     )
 
 

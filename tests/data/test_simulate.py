@@ -92,6 +92,7 @@ def test_screen_survives_writing(screen, tmp_path):
     ("kwargs", "message"),
     [
         pytest.param({"n_perturbations": 1}, "at least 2 perturbations", id="perturbations"),
+        pytest.param({"n_batches": 0}, "n_batches", id="batches"),
         pytest.param({"n_latent": 0}, "latent", id="latent"),
         pytest.param({"inclusion": 0}, "inclusion", id="inclusion"),
         pytest.param({"null_fraction": 1.2}, "null_fraction", id="null_fraction"),

@@ -63,29 +63,31 @@ def test_normalized_expression_of_genes_cells_and_samples(model):
     assert list(subset.index) == ["cell_4", "cell_9"]
     samples = model.get_normalized_expression(indices=[4, 9], n_samples=3, return_mean=False)
     assert samples.shape == (3, 2, 30)
+    positional = model.get_normalized_expression(None, [4, 9], None, ["gene_2", "gene_7"])
+    assert positional.shape == (2, 2)
     overall = model.get_normalized_expression(indices=[4, 9], n_samples_overall=5)
     assert overall.shape == (5, 30)
     assert isinstance(model.get_normalized_expression(return_numpy=True), np.ndarray)
 
 
-def test_normalized_expression_averages_over_masks_and_effects(model):
-    model.module.perturbations.mask.logits.data.fill_(0.0)
-    model.module.perturbations.effects.loc.data.fill_(3.0)
-    cell = np.flatnonzero(model.adata.obs["perturbation"] == "pert_0")[:1]
-    torch.manual_seed(0)
-    samples = model.get_normalized_expression(indices=cell, n_samples=400, return_mean=False)
-    module = model.module
-    packed = torch.as_tensor(model.adata.obsm["_scvi_perturbations"][cell])
-    index, dosage = packed.chunk(2, dim=1)
-    with torch.no_grad():
-        shift = offset(
-            module.perturbations.rsample_shifts(torch.arange(6), 20_000), index.long(), dosage
-        )
-        x = torch.as_tensor(model.adata.X.toarray()[cell])
-        z = module.encoder(x, shift).rsample() + shift
-        batch = int(model.adata.obs["_scvi_batch"].iloc[cell[0]])
-        expected = module.decoder(z, torch.eye(2)[[batch]]).exp().mean(0)
-    np.testing.assert_allclose(samples.mean(0), expected, rtol=0.25)
+def test_normalized_expression_averages_over_masks_and_effects(sure):
+    """With an undecided mask a cell's expression is a mixture, not the decoded mean state."""
+    module = sure.module
+    module.perturbations.mask.logits.data.fill_(-50.0)
+    module.perturbations.mask.logits.data[0, 0] = 0.0
+    module.perturbations.effects.loc.data[0, 0] = 20.0
+    label = sure.adata.obs["perturbation"].to_numpy()
+    cell = np.flatnonzero((label == "pert_0") & (sure.adata.obs["batch"] == "batch_0"))[:1]
+    samples = sure.get_normalized_expression(indices=cell, n_samples=4_000, return_mean=False)
+    x = torch.as_tensor(sure.adata.X.toarray()[cell])
+    mixture = np.zeros((1, 30))
+    for on in (0.0, 20.0):
+        shift = torch.tensor([[on, 0, 0, 0]])
+        with torch.no_grad():
+            z = module.encoder(x, shift).loc + shift
+            mixture += module.decoder(z, torch.tensor([[1.0, 0.0]])).exp().numpy() / 2
+    assert np.abs(np.log(mixture / decoded(sure)[cell])).max() > 0.2
+    np.testing.assert_allclose(samples.mean(0), mixture, rtol=0.05)
 
 
 def test_importance_weights_are_refused(model):
@@ -148,6 +150,11 @@ def test_differential_expression_finds_the_planted_change(sure):
     found = result.loc[sure.adata.var_names, "lfc_mean"]
     np.testing.assert_allclose(found, expected, atol=0.1)
     assert {"raw_mean1", "bayes_factor", "proba_de"} <= set(result.columns)
+
+
+def test_library_sizes_are_observed_not_latent(model):
+    with pytest.raises(RuntimeError, match="library size"):
+        model.get_latent_library_size()
 
 
 def test_differential_expression_of_indices(model):

@@ -109,6 +109,11 @@ def test_predictive_iwelbo_of_a_boolean_selection(model):
     assert list(values.index) == list(model.adata.obs_names[chosen])
 
 
+def test_predictive_iwelbo_of_no_cells_raises(model):
+    with pytest.raises(ValueError, match="chooses no cells"):
+        model.get_predictive_iwelbo(indices=[])
+
+
 def test_particles_must_be_positive(model):
     with pytest.raises(ValueError, match="at least 1; it is 0"):
         model.get_predictive_iwelbo(n_particles=0)
@@ -223,7 +228,7 @@ def test_recovers_null_perturbations_and_effects_of_an_easy_screen():
     )
     set_up(adata)
     model = sams.SAMSVAE(adata, n_latent=3, n_hidden=32)
-    model.train(max_epochs=120, batch_size=128, enable_progress_bar=False, accelerator="cpu")
+    model.train(max_epochs=200, batch_size=128, enable_progress_bar=False, accelerator="cpu")
     truth = adata.uns["truth"]
     inclusion = model.get_perturbation_effects().layers["inclusion_probability"]
     null = truth["masks"].sum(1) == 0
@@ -231,3 +236,36 @@ def test_recovers_null_perturbations_and_effects_of_an_easy_screen():
     ate = model.get_average_treatment_effects()
     r = np.corrcoef(ate.X.ravel(), truth["average_treatment_effects"].ravel())[0, 1]
     assert r > 0.9
+
+
+def test_conditions_are_read_like_labels(model):
+    single, *same = (
+        model.get_average_treatment_effects(name, n_samples=40)
+        for name in ["pert_1", "pert_1+control", "pert_1+pert_1", "pert_1 + control"]
+    )
+    for other in same:
+        np.testing.assert_array_equal(other.X, single.X)
+    nothing = model.get_average_treatment_effects("control", n_samples=40, normalization="mean")
+    np.testing.assert_array_equal(nothing.X, 0)
+    with pytest.raises(ValueError, match="empty part"):
+        model.get_average_treatment_effects("pert_1+")
+
+
+def test_ate_does_not_depend_on_the_data_at_hand(model, screen, tmp_path):
+    expected = model.get_average_treatment_effects("pert_1", n_samples=100).X
+    model.save(str(tmp_path / "model"))
+    shallow = screen[:40].copy()
+    shallow.X = shallow.X.copy()
+    shallow.X.data = np.ones_like(shallow.X.data)
+    for data in (False, shallow):
+        loaded = sams.SAMSVAE.load(str(tmp_path / "model"), data, accelerator="cpu")
+        found = loaded.get_average_treatment_effects("pert_1", n_samples=100).X
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_model_without_data_says_so(model, tmp_path):
+    model.save(str(tmp_path / "model"))
+    loaded = sams.SAMSVAE.load(str(tmp_path / "model"), False, accelerator="cpu")
+    for method in (loaded.annotate, loaded.get_latent_representation, loaded.train):
+        with pytest.raises(ValueError, match="loaded without data"):
+            method()

@@ -135,7 +135,9 @@ def test_models_of_other_environments_load_with_the_same_outputs(model):
     """Each environment leaves a model behind, and loads those that others left."""
     folder = Path(EXCHANGE)
     own = folder / f"scvi-tools-{scvi.__version__}"
-    for other in sorted(folder.glob("scvi-tools-*")):
+    others = sorted(set(folder.glob("scvi-tools-*")) - {own})
+    assert len(others) >= int(os.environ.get("SCVI_SAMS_EXCHANGE_AT_LEAST", "0"))
+    for other in others:
         expected = dict(np.load(other / "outputs.npz"))
         assert_same(outputs(sams.SAMSVAE.load(str(other))), expected)
     model.save(str(own), save_anndata=True, overwrite=True)

@@ -1,41 +1,13 @@
 """Setting up: one screen in many representations, and bad input."""
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-import scvi
 import torch
-from mudata import MuData
 from scipy import sparse
 
 import scvi_sams as sams
-from tests.conftest import FEW_STEPS, SMALL, set_up, trained
-
-
-@pytest.fixture
-def plain_screen():
-    """A screen without doses."""
-    return sams.datasets.simulate(
-        4,
-        n_cells_per_perturbation=20,
-        n_control=30,
-        n_genes=20,
-        n_latent=3,
-        n_combinations=2,
-        seed=3,
-    )
-
-
-def dosages_of(adata) -> pd.DataFrame:
-    """The encoded dosages under the names of their columns."""
-    copy = adata.copy()
-    sams.pp.encode_perturbations(copy, "perturbation", control="control")
-    return pd.DataFrame(
-        copy.obsm["perturbations"].toarray(),
-        columns=copy.uns["perturbations_names"],
-        index=copy.obs_names,
-    )
+from tests.conftest import dosages_of, losses, set_up, trained
 
 
 def as_matrix(kind):
@@ -59,14 +31,6 @@ REPRESENTATIONS = {
     "csr-matrix": as_matrix(sparse.csr_matrix),
     "csr-array": as_matrix(sparse.csr_array),
 }
-
-
-def losses(adata, setup):
-    scvi.settings.seed = 0
-    sams.SAMSVAE.setup_anndata(adata, batch_key="batch", **setup)
-    model = sams.SAMSVAE(adata, **SMALL)
-    model.train(**FEW_STEPS)
-    return model.history["train_loss"].to_numpy(dtype=float), model
 
 
 @pytest.mark.parametrize("put", REPRESENTATIONS.values(), ids=REPRESENTATIONS)
@@ -335,103 +299,66 @@ def test_constant_gene_gives_no_nan(screen):
     assert torch.isfinite(model.get_elbo())
 
 
-@pytest.fixture
-def mdata(plain_screen):
-    """RNA and guides in modalities of their own; obs beside both."""
+def test_batch_that_a_query_does_not_share_raises_and_changes_nothing(plain_screen):
+    model = trained(plain_screen)
+    query = plain_screen.copy()
+    for key in ["perturbations", "_scvi_perturbations"]:
+        del query.obsm[key]
+    query.obs["batch"] = "elsewhere"
+    before = snapshot(query)
+    with pytest.raises(ValueError, match="elsewhere"):
+        query_of(model, query)
+    assert_unchanged(query, before)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        pytest.param("depth", 0.0, "`size_factor_key`.* must be positive", id="size-factor-0"),
+        pytest.param("depth", np.inf, "`size_factor_key`.* finite", id="size-factor-inf"),
+        pytest.param("age", np.nan, "`continuous_covariate_keys`.* 1 missing", id="covariate-nan"),
+        pytest.param("age", "old", "`continuous_covariate_keys`.*'old'", id="covariate-text"),
+        pytest.param("donor", np.nan, "`categorical_covariate_keys`.* 1 missing", id="donor-nan"),
+    ],
+)
+@pytest.mark.parametrize("query", [False, True], ids=["setup", "query"])
+def test_covariates_are_checked_wherever_they_come_from(screen, column, value, message, query):
+    keys = {
+        "size_factor_key": "depth",
+        "categorical_covariate_keys": "donor",
+        "continuous_covariate_keys": ["age"],
+    }
+    spoiled = screen.copy()
+    spoil_obs(column, value)(spoiled)
+    if query:
+        model = trained(screen, setup=keys)
+        with pytest.raises(ValueError, match=message):
+            query_of(model, spoiled)
+    else:
+        with pytest.raises(ValueError, match=message):
+            set_up(spoiled, **keys)
+
+
+def test_matrix_under_our_own_key_can_be_set_up_twice(plain_screen):
     table = dosages_of(plain_screen)
-    guides = ad.AnnData(
-        sparse.csr_matrix(table.to_numpy()),
-        obs=plain_screen.obs[[]],
-        var=pd.DataFrame(index=table.columns.astype(str)),
-    )
-    guides.layers["assigned"] = guides.X.copy()
-    mdata = MuData({"rna": plain_screen, "guides": guides})
-    mdata.obs["perturbation"] = plain_screen.obs["perturbation"].astype(str)
-    return mdata
+    table["control"] = (plain_screen.obs["perturbation"] == "control").to_numpy(dtype=float)
+    plain_screen.obsm["perturbations"] = table
+    for _ in range(2):
+        sams.SAMSVAE.setup_anndata(
+            plain_screen, perturbation_obsm_key="perturbations", control="control"
+        )
+        assert list(plain_screen.uns["perturbations_names"]) == sorted(table.columns)[1:]
 
 
-@pytest.mark.parametrize(
-    "setup",
-    [
-        pytest.param(
-            {"guide_layer": "assigned", "modalities": {"guide_layer": "guides"}}, id="guide-layer"
-        ),
-        pytest.param({"modalities": {"guide_layer": "guides"}}, id="guide-X"),
-        pytest.param(
-            {
-                "perturbation_key": "perturbation",
-                "control": "control",
-                "modalities": {"perturbation_key": "rna"},
-            },
-            id="labels-of-a-modality",
-        ),
-        pytest.param(
-            {"perturbation_key": "perturbation", "control": "control", "modalities": {}},
-            id="labels-beside",
-        ),
-    ],
-)
-def test_mudata_gives_what_anndata_gives(plain_screen, mdata, setup):
-    labels = {"perturbation_key": "perturbation", "control": "control"}
-    expected, reference = losses(plain_screen.copy(), labels)
-    scvi.settings.seed = 0
-    where = {"rna_layer": "rna", "batch_key": "rna"} | setup.pop("modalities")
-    sams.SAMSVAE.setup_mudata(mdata, batch_key="batch", modalities=where, **setup)
-    model = sams.SAMSVAE(mdata, **SMALL)
-    model.train(**FEW_STEPS)
-    np.testing.assert_array_equal(model.history["train_loss"].to_numpy(dtype=float), expected)
-    model.annotate()
-    np.testing.assert_array_equal(mdata.obsm["X_sams"], reference.get_latent_representation())
-    expression = model.get_normalized_expression(n_samples=2, gene_list=["gene_3", "gene_5"])
-    assert list(expression.columns) == ["gene_3", "gene_5"]
-    assert expression.shape == (mdata.n_obs, 2)
-    assert model.posterior_predictive_sample(gene_list=["gene_3"]).shape == (mdata.n_obs, 1)
-    label = plain_screen.obs["perturbation"].to_numpy()
-    de = model.differential_expression(
-        idx1=label == "pert_0",
-        idx2=label == "control",
-        silent=True,
-        mode="change",
-    )
-    assert sorted(de.index) == sorted(plain_screen.var_names)
-    assert model.get_average_treatment_effects(n_samples=50).shape == (4, 20)
+def test_matrix_with_nan_raises_and_changes_nothing(plain_screen):
+    as_frame(plain_screen)
+    plain_screen.obsm["guides"].iloc[3, 1] = np.nan
+    before = snapshot(plain_screen)
+    with pytest.raises(ValueError, match="'guides'.* not finite.*row 3"):
+        sams.SAMSVAE.setup_anndata(plain_screen, perturbation_obsm_key="guides")
+    assert_unchanged(plain_screen, before)
 
 
-@pytest.mark.parametrize(
-    ("kwargs", "error", "message"),
-    [
-        pytest.param({"modalities": None}, ValueError, "Name the modality", id="no-modalities"),
-        pytest.param(
-            {"modalities": {"rna_layer": "rna"}}, ValueError, "neither was", id="neither"
-        ),
-        pytest.param(
-            {
-                "modalities": {"rna_layer": "rna", "guide_layer": "guides"},
-                "perturbation_key": "perturbation",
-            },
-            ValueError,
-            "both were",
-            id="both",
-        ),
-        pytest.param(
-            {"modalities": {"rna_layer": "rna", "guide_layer": "guides"}, "guide_layer": "nope"},
-            KeyError,
-            "no layer 'nope'",
-            id="layer",
-        ),
-        pytest.param(
-            {
-                "modalities": {"rna_layer": "rna", "guide_layer": "guides", "batch_key": "rna"},
-                "batch_key": "bacth",
-            },
-            KeyError,
-            "nearest: 'batch'",
-            id="batch",
-        ),
-    ],
-)
-def test_bad_mudata_setup_names_the_culprit(mdata, kwargs, error, message):
-    before = sorted(mdata.obsm), sorted(mdata.mod["guides"].obsm)
-    with pytest.raises(error, match=message):
-        sams.SAMSVAE.setup_mudata(mdata, **kwargs)
-    assert (sorted(mdata.obsm), sorted(mdata.mod["guides"].obsm)) == before
+def test_empty_delimiter_raises(plain_screen):
+    with pytest.raises(ValueError, match="`delimiter` must not be empty"):
+        set_up(plain_screen, delimiter="")

@@ -81,5 +81,5 @@ def test_reset_makes_the_posterior_the_prior():
 
 @pytest.mark.parametrize("prior", [0.0, 1.0, -1.0, 2.0])
 def test_impossible_prior_raises(prior):
-    with pytest.raises(ValueError, match=r"must lie in \(0, 1\)"):
+    with pytest.raises(ValueError, match=r"must be a probability in \(0, 1\)"):
         BernoulliMask(2, 2, prior=prior)

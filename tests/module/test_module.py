@@ -7,7 +7,9 @@ from scipy import integrate, stats
 from torch.distributions import Normal
 
 from scvi_sams._constants import MODULE_KEYS
-from scvi_sams.module._module import SAMSVAEModule, log_mean_exp, unpack
+from scvi_sams.module._module import SAMSVAEModule
+from scvi_sams.module._perturbations import unpack
+from scvi_sams.module._predictive import log_mean_exp
 
 T, G = 4, 6
 
@@ -257,14 +259,36 @@ def test_importance_weights_equal_a_direct_computation():
     np.testing.assert_allclose(weights, expected, rtol=1e-4)
 
 
-def test_marginal_ll_is_above_the_bound_and_below_nothing():
-    module, tensors = module_of(), cells()
-    few = module.marginal_ll(tensors, 5)
-    many = module.marginal_ll(tensors, 2_000, n_mc_samples_per_pass=500)
-    assert many.shape == (12,)
-    assert many.mean() > few.mean() - 0.5
-    mean = module.marginal_ll(tensors, 2_000, return_mean=True, n_mc_samples_per_pass=500)
-    assert mean == pytest.approx(many.mean().item(), abs=0.3)
+def test_marginal_likelihood_of_a_linear_model_is_the_closed_form():
+    toy = LinearGaussian()
+    found = toy.module.marginal_ll(toy.tensors(), 200_000, n_mc_samples_per_pass=100_000)
+    # z^b and e are Gaussian, so cells are Gaussian given their mask; e is not scored
+    off = stats.norm.pdf(toy.x, 0, np.hypot(toy.a, toy.s))
+    spread = np.sqrt(toy.a**2 * (1 + toy.sd**2) + toy.s**2)
+    on = stats.norm.pdf(toy.x, toy.a * toy.mu, spread)
+    q = toy.q * toy.received
+    np.testing.assert_allclose(found, np.log(q * on + (1 - q) * off), atol=0.05)
+    mean = toy.module.marginal_ll(
+        toy.tensors(), 50_000, return_mean=True, n_mc_samples_per_pass=50_000
+    )
+    assert mean == pytest.approx(found.mean().item(), abs=0.05)
+
+
+def test_global_terms_pass_gradcheck_at_undecided_masks():
+    module = module_of().double()
+    tensors = {key: value.double() for key, value in cells(9).items()}
+    module.perturbations.set_n_cells(n_cells_of(tensors))
+    parameters = dict(module.perturbations.named_parameters(prefix="perturbations"))
+    weights = torch.rand(9, dtype=torch.float64)
+
+    def weighted(*values):
+        given = dict(zip(parameters, values, strict=True))
+        terms = torch.func.functional_call(module, given, (tensors,))
+        return (terms[0] + 2 * terms[1]) @ weights
+
+    module.forward = module._global_terms
+    inputs = tuple(p.detach().requires_grad_() for p in parameters.values())
+    assert torch.autograd.gradcheck(weighted, inputs)
 
 
 def test_log_mean_exp_of_equal_values_is_that_value():

@@ -13,6 +13,7 @@ import rich.table
 from mudata import MuData
 from scipy import sparse
 from scvi import settings
+from scvi.data._utils import _get_adata_minify_type
 from scvi.data.fields import BaseAnnDataField, LayerField, MuDataWrapper
 
 from scvi_sams._constants import ADATA_KEYS
@@ -96,7 +97,7 @@ class PerturbationField(BaseAnnDataField):
         super().transfer_field(state_registry, adata_target, **kwargs)
         encoding = self._source.read(adata_target, require_control=False)
         known = np.asarray(state_registry[self.NAMES_KEY], dtype=object)
-        self._write(adata_target, onto(encoding, known, self._source.control))
+        self._write(adata_target, onto(encoding, known))
         return dict(state_registry)
 
     @staticmethod
@@ -148,12 +149,12 @@ class CountsField(LayerField):
         """Raise for negative or missing counts and for empty cells; warn for fractions."""
         if self.attr_key is not None and self.attr_key not in adata.layers:
             raise KeyError(
-                f"adata.layers has no {self.attr_key!r}. "
-                f"`layer` must be one of {listed(adata.layers.keys(), 10)}, or None for X."
+                f"adata.layers has no {self.attr_key!r}; it has "
+                f"{listed(adata.layers.keys(), 10) or 'none'}. Without `layer`, X is read."
             )
         super().validate_field(adata)
         where = "adata.X" if self.attr_key is None else f"adata.layers[{self.attr_key!r}]"
-        if "_scvi_adata_minify_type" in adata.uns:
+        if _get_adata_minify_type(adata) is not None:
             return  # counts were taken out on purpose
         counts = self.get_field_data(adata)
         fractional = False

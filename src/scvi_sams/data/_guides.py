@@ -41,7 +41,8 @@ def assign_guides(
     - ``obs[f"{key_added}_call"]``: ``"assigned"``, or why the cell was left out
 
     and, where ``adata`` is a guide modality (no ``obsm_key``), ``layers["assigned"]``: 1 where an
-    assigned cell carries the guide, which ``setup_mudata(guide_layer="assigned")`` reads.
+    assigned cell carries the guide, which ``setup_mudata(guide_layer="assigned")`` reads once the
+    cells that were left out are dropped (they hold a NaN, lest they pass for controls).
 
     Parameters
     ----------
@@ -121,9 +122,9 @@ def assign_guides(
             ),
             shape=counts.shape,
         )
-        adata.layers["assigned"] = sparse.csr_matrix(
-            carried.multiply((outcome == "assigned")[:, None])
-        )
+        assigned = sparse.lil_matrix(carried.multiply((outcome == "assigned")[:, None]))
+        assigned[outcome != "assigned", 0] = np.nan  # an empty row would pass for a control
+        adata.layers["assigned"] = assigned.tocsr()
     return _report(outcome)
 
 

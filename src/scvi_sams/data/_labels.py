@@ -67,7 +67,9 @@ def encode_labels(
     _check_complete(labels, f"The perturbation label column {labels.name!r}")
     text = labels.astype(str)
     codes, uniques = pd.factorize(text)
-    parts = [_split(label, control, delimiter, labels.name) for label in uniques]
+    if delimiter == "":
+        raise ValueError("`delimiter` must not be empty; None says that labels are never split.")
+    parts = [split_label(label, control, delimiter, labels.name) for label in uniques]
     if require_control:
         carried = set(uniques) | {part for split in parts for part in split}
         _check_controls(control, carried, labels.name)
@@ -109,8 +111,46 @@ def encode_labels(
     return Encoding(_canonical(table[row_of_cell]), names)
 
 
+def split_label(
+    label: str, control: Sequence[str], delimiter: str | None, where: object
+) -> tuple[str, ...]:
+    """Parts of a label, such as A and B of ``"A+B"``; a label that is a control is never split.
+
+    Parameters
+    ----------
+    label
+        The label.
+    control
+        Names that mean *not perturbed*.
+    delimiter
+        What separates the parts; ``None`` if labels are never split.
+    where
+        Column of the label, for messages.
+
+    Raises
+    ------
+    ValueError
+        If a part is empty.
+    """
+    if label in control or delimiter is None:
+        parts: tuple[str, ...] = (label,)
+    else:
+        parts = tuple(part.strip() for part in label.split(delimiter))
+    if any(not part.strip() for part in parts):
+        raise ValueError(
+            f"The label {label!r} in {where!r} has an empty part. Name every "
+            f"perturbation, or pass `delimiter=` if {delimiter!r} belongs to the names."
+        )
+    return parts
+
+
 def encode_matrix(
-    matrix: object, names: Sequence[object], *, control: Sequence[str], where: str
+    matrix: object,
+    names: Sequence[object],
+    *,
+    control: Sequence[str],
+    where: str,
+    require_control: bool = True,
 ) -> Encoding:
     """Encode a cells × perturbations matrix of dosages whose columns are named.
 
@@ -125,6 +165,8 @@ def encode_matrix(
         Columns that mean *not perturbed*; they are left out.
     where
         The place of the matrix, for messages.
+    require_control
+        Whether each control must be a column.
 
     Returns
     -------
@@ -167,7 +209,8 @@ def encode_matrix(
             f"{where} holds values that are not finite (NaN or infinite), first in row {row}. "
             "Set them to 0 where the cell did not receive the perturbation, or drop the cells."
         )
-    _check_controls(control, set(text), where)
+    if require_control:
+        _check_controls(control, set(text), where)
     kept = np.array([name not in control for name in text], dtype=bool)
     order = np.flatnonzero(kept)[np.argsort(text[kept].astype(str), kind="stable")]
     return Encoding(_canonical(dosages[:, order]), text[order])
@@ -215,22 +258,6 @@ def _check_complete(column: pd.Series, what: str) -> None:
             f"{what} has no value for {len(missing)} cell(s), first {listed(missing, 3)}. "
             "Fill in their labels or drop these cells."
         )
-
-
-def _split(
-    label: str, control: Sequence[str], delimiter: str | None, column: object
-) -> tuple[str, ...]:
-    """Parts of a label; a label that is itself a control is never split."""
-    if label in control or delimiter is None:
-        parts: tuple[str, ...] = (label,)
-    else:
-        parts = tuple(part.strip() for part in label.split(delimiter))
-    if any(not part.strip() for part in parts):
-        raise ValueError(
-            f"The label {label!r} in column {column!r} has an empty part. Name every "
-            f"perturbation, or pass `delimiter=` if {delimiter!r} belongs to the names."
-        )
-    return parts
 
 
 def _check_controls(control: Sequence[str], carried: set[str], where: object) -> None:

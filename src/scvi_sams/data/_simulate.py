@@ -123,6 +123,11 @@ def simulate(
             "`inclusion` must lie in (0, 1] and `null_fraction` in [0, 1]; they are "
             f"{inclusion} and {null_fraction}."
         )
+    if n_batches < 1 or min(n_control, n_combinations) < 0:
+        raise ValueError(
+            "`n_batches` must be at least 1, `n_control` and `n_combinations` at least 0; they "
+            f"are {n_batches}, {n_control} and {n_combinations}."
+        )
     if n_combinations > n_perturbations * (n_perturbations - 1) // 2:
         raise ValueError(f"{n_perturbations} perturbations have no {n_combinations} combinations.")
     rng = np.random.default_rng(seed)

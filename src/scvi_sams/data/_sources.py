@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import sparse
 
+from scvi_sams._constants import ADATA_KEYS
 from scvi_sams.data._labels import Encoding, encode_labels, encode_matrix
-from scvi_sams.data._names import listed, nearest
+from scvi_sams.data._names import listed, nearest, positions
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -71,14 +73,16 @@ class ObsmSource:
         if self.key not in adata.obsm:
             raise KeyError(
                 f"adata.obsm has no {self.key!r}{nearest(self.key, adata.obsm.keys())}. "
-                f"`perturbation_obsm_key` must be one of {listed(adata.obsm.keys(), 10)}."
+                f"It has {listed(adata.obsm.keys(), 10) or 'none'} (`perturbation_obsm_key`)."
             )
         matrix = adata.obsm[self.key]
         return encode_matrix(
             matrix,
             self._column_names(adata, matrix),
-            control=self.control if require_control else (),
+            control=self.control,
             where=self.describe(),
+            # a matrix that was encoded before has lost its control columns
+            require_control=require_control and self.key != ADATA_KEYS.PERTURBATIONS,
         )
 
     def _column_names(self, adata: AnnData, matrix: object) -> Sequence[object]:
@@ -108,14 +112,15 @@ class LayerSource:
         """Encode the matrix (see :func:`~scvi_sams.data._labels.encode_matrix`)."""
         if self.layer is not None and self.layer not in adata.layers:
             raise KeyError(
-                f"The guide modality has no layer {self.layer!r}. "
-                f"`guide_layer` must be one of {listed(adata.layers.keys(), 10)}, or None for X."
+                f"The guide modality has no layer {self.layer!r}; it has "
+                f"{listed(adata.layers.keys(), 10) or 'none'}. Without `guide_layer`, X is read."
             )
         return encode_matrix(
             adata.X if self.layer is None else adata.layers[self.layer],
             list(adata.var_names),
-            control=self.control if require_control else (),
+            control=self.control,
             where=self.describe(),
+            require_control=require_control,
         )
 
     def describe(self) -> str:
@@ -133,7 +138,7 @@ def obs_column(adata: AnnData, key: str, argument: str) -> pd.Series:
     return adata.obs[key]
 
 
-def onto(encoding: Encoding, known: npt.NDArray[np.object_], control: tuple[str, ...]) -> Encoding:
+def onto(encoding: Encoding, known: npt.NDArray[np.object_]) -> Encoding:
     """Rearrange an encoding to the perturbations that a model knows, by name.
 
     Parameters
@@ -142,8 +147,6 @@ def onto(encoding: Encoding, known: npt.NDArray[np.object_], control: tuple[str,
         Perturbations of some cells.
     known
         Perturbations of the model; ones that no cell received get empty columns.
-    control
-        Names that mean *not perturbed*; their columns are left out.
 
     Returns
     -------
@@ -154,12 +157,7 @@ def onto(encoding: Encoding, known: npt.NDArray[np.object_], control: tuple[str,
     ValueError
         If a cell received a perturbation that is not known.
     """
-    from scipy import sparse
-
-    from scvi_sams.data._names import positions
-
     received = np.flatnonzero(np.diff(encoding.dosages.tocsc().indptr))
-    received = np.array([c for c in received if encoding.names[c] not in control], dtype=np.intp)
     target = positions([str(encoding.names[column]) for column in received], known)
     move = sparse.csr_matrix(
         (np.ones(len(received), dtype=np.float32), (received, target)),

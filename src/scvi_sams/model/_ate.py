@@ -12,7 +12,11 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from scvi import REGISTRY_KEYS as SCVI_KEYS
+from scvi.data._constants import _SETUP_ARGS_KEY
 
+from scvi_sams._constants import REGISTRY_KEYS
+from scvi_sams.data._field import PerturbationField
+from scvi_sams.data._labels import split_label
 from scvi_sams.data._names import as_tuple, positions
 from scvi_sams.model._base import PerturbationModel
 
@@ -45,8 +49,8 @@ class TreatmentEffectsMixin(PerturbationModel):
         Parameters
         ----------
         perturbations
-            Conditions, such as ``"KLF1"`` or ``"KLF1+MAP2K6"`` (joined by the delimiter of the
-            setup), at dose 1; every perturbation by default.
+            Conditions, written like the labels of the setup, such as ``"KLF1"`` or
+            ``"KLF1+MAP2K6"``, at dose 1; every perturbation by default.
         n_samples
             Cells simulated per condition and arm.
         normalization
@@ -79,7 +83,7 @@ class TreatmentEffectsMixin(PerturbationModel):
         members = [torch.as_tensor(self._members(name), device=self.device) for name in names]
         posterior = self.module.perturbations
         with _seeded(seed):
-            tensors = self._random_training_cells(n_samples, seed)
+            tensors = self._sample_reference_cells(n_samples, seed)
             z_basal = torch.randn(n_samples, self.module.n_latent, device=self.device)
             unperturbed = self._mean_outcome(z_basal, tensors, normalization)
             effects = [
@@ -101,28 +105,35 @@ class TreatmentEffectsMixin(PerturbationModel):
         )
 
     def _members(self, condition: str) -> npt.NDArray[np.intp]:
-        """Positions of the perturbations of a condition."""
+        """Positions of the perturbations of a condition, read as the setup reads labels."""
+        control = self.get_state_registry(REGISTRY_KEYS.PERTURBATIONS)[
+            PerturbationField.CONTROL_KEY
+        ]
         known = self.perturbation_names
-        delimiter = self.registry["setup_args"].get("delimiter")
-        if condition in known or delimiter is None:
-            return positions([condition], known)
-        return positions([part.strip() for part in condition.split(delimiter)], known)
+        parts: tuple[str, ...] = (condition,)
+        if condition not in known:
+            delimiter = self.registry[_SETUP_ARGS_KEY]["delimiter"]
+            parts = split_label(condition, control, delimiter, "perturbations")
+        return positions([part for part in dict.fromkeys(parts) if part not in control], known)
 
-    def _random_training_cells(self, n_cells: int, seed: int) -> dict[str, torch.Tensor]:
-        rng = np.random.default_rng(seed)
-        cells = np.sort(rng.choice(self.train_indices, size=n_cells))
-        loader = self._make_data_loader(self.adata, indices=cells, batch_size=n_cells)
-        return next(iter(loader))
+    def _sample_reference_cells(self, n_cells: int, seed: int) -> dict[str, torch.Tensor]:
+        """Library sizes and covariates of random training cells, n_cells x columns each."""
+        reference = self.reference_cells_
+        chosen = np.random.default_rng(seed).integers(
+            len(reference[SCVI_KEYS.OBSERVED_LIB_SIZE]), size=n_cells
+        )
+        return {
+            key: torch.as_tensor(values[chosen], device=self.device)
+            for key, values in reference.items()
+        }
 
     def _mean_outcome(
         self, z: torch.Tensor, tensors: dict[str, torch.Tensor], normalization: str
     ) -> torch.Tensor:
         """Mean of y over cells with states ``z`` (cells x K); G."""
-        counts = tensors[SCVI_KEYS.X_KEY]
-        library = tensors.get(SCVI_KEYS.OBSERVED_LIB_SIZE, counts.sum(-1, keepdim=True))
-        px = self.module.generative(
-            **self.module._get_generative_input(tensors, {"z": z, "library": torch.log(library)})
-        )["px"]
+        library = torch.log(tensors[SCVI_KEYS.OBSERVED_LIB_SIZE])
+        inputs = self.module._get_generative_input(tensors, {"z": z, "library": library})
+        px = self.module.generative(**inputs)["px"]
         if normalization == "mean":
             return px.mean.mean(0)
         sampled = px.sample()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from mudata import MuData
 from scvi import REGISTRY_KEYS as SCVI_KEYS
 from scvi.model.base import BaseMinifiedModeModelClass
 
 from scvi_sams._constants import REGISTRY_KEYS
-from scvi_sams.data._field import PerturbationField
+from scvi_sams.data._field import PerturbationField, unchanged_on_error
 from scvi_sams.module._module import SAMSVAEModule
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 
 class PerturbationModel(BaseMinifiedModeModelClass):
@@ -29,3 +35,28 @@ class PerturbationModel(BaseMinifiedModeModelClass):
         """Names of the genes, in the order of the model; of shape G."""
         names = self.get_state_registry(SCVI_KEYS.X_KEY)["column_names"]
         return pd.Index(np.asarray(names).astype(str))
+
+    def _validate_anndata(
+        self, adata: AnnData | MuData | None = None, copy_if_view: bool = True
+    ) -> AnnData | MuData:
+        """Set up data like the model's; data that cannot be is left as it was."""
+        data = self.adata if adata is None else adata
+        if data is None:
+            raise ValueError("The model was loaded without data; pass `adata`.")
+        with unchanged_on_error(data):
+            return super()._validate_anndata(data, copy_if_view)
+
+    def minify_adata(self, *args: Any, **kwargs: Any) -> None:
+        """Keep latent states in place of counts; see scvi-tools' ``minify_adata``.
+
+        Raises
+        ------
+        NotImplementedError
+            If the model's data is a MuData.
+        """
+        if isinstance(self.adata, MuData):
+            raise NotImplementedError(
+                "Minified mode is for AnnData. Train on the RNA modality with `setup_anndata`, "
+                "its perturbations as labels in obs, to minify it."
+            )
+        super().minify_adata(*args, **kwargs)

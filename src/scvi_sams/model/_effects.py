@@ -9,11 +9,12 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import torch
+from scvi import REGISTRY_KEYS as SCVI_KEYS
 from scvi.utils import unsupported_if_adata_minified
 
 from scvi_sams._constants import ADATA_KEYS
 from scvi_sams.model._base import PerturbationModel
-from scvi_sams.module._module import log_mean_exp
+from scvi_sams.module._predictive import log_mean_exp
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -101,18 +102,22 @@ class PerturbationEffectsMixin(PerturbationModel):
         RuntimeError
             If the model is not trained.
         ValueError
-            If ``n_particles`` is not positive.
+            If ``n_particles`` is not positive, or no cells are chosen.
         """
         if n_particles < 1:
             raise ValueError(f"`n_particles` must be at least 1; it is {n_particles}.")
         self._check_if_trained(warn=False)
         adata = self._validate_anndata(adata)
-        cells = np.arange(adata.n_obs)[slice(None) if indices is None else np.asarray(indices)]
+        cells = np.arange(adata.n_obs)
+        if indices is not None:
+            cells = cells[np.asarray(indices, dtype=None if len(indices) else int)]
+        if not len(cells):
+            raise ValueError("`indices` chooses no cells.")
         everything = torch.arange(len(self.perturbation_names), device=self.device)
         shifts = self.module.perturbations.rsample_shifts(everything, n_particles)  # P x T x K
         values = []
         for tensors in self._make_data_loader(adata=adata, indices=cells, batch_size=batch_size):
-            per_pass = max(_ELEMENTS_AT_ONCE // tensors["X"].numel(), 1)
+            per_pass = max(_ELEMENTS_AT_ONCE // tensors[SCVI_KEYS.X_KEY].numel(), 1)
             weights = [
                 self.module.log_importance_weights(tensors, len(some), some)
                 for some in shifts.split(per_pass)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from numbers import Number
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -31,8 +32,14 @@ class ExpressionMixin(RNASeqMixin, PerturbationModel):
         self,
         adata: AnnData | MuData | None = None,
         indices: Sequence[int] | None = None,
-        *args: Any,
+        transform_batch: Sequence[Number | str] | Number | str | None = None,
         gene_list: Sequence[str] | None = None,
+        library_size: float | Literal["latent"] = 1,
+        n_samples: int = 1,
+        n_samples_overall: int | None = None,
+        weights: Literal["uniform", "importance"] | None = None,
+        batch_size: int | None = None,
+        return_mean: bool = True,
         return_numpy: bool | None = None,
         **kwargs: Any,
     ) -> npt.NDArray[np.float32] | pd.DataFrame:
@@ -42,13 +49,22 @@ class ExpressionMixin(RNASeqMixin, PerturbationModel):
         refused: their derivation takes a standard normal prior for the states, while here a
         perturbed state's prior is shifted by its perturbations.
         """
-        if kwargs.get("weights") == "importance":
+        if weights == "importance":
             raise NotImplementedError(
                 "Importance weights assume a standard normal prior of the latent state, which "
                 "perturbed states do not have. Leave out `weights`."
             )
         values = super().get_normalized_expression(
-            adata, indices, *args, return_numpy=True, **kwargs
+            adata,
+            indices,
+            transform_batch,
+            library_size=library_size,
+            n_samples=n_samples,
+            n_samples_overall=n_samples_overall,
+            batch_size=batch_size,
+            return_mean=return_mean,
+            return_numpy=True,
+            **kwargs,
         )
         genes = self.gene_names
         if gene_list is not None:
@@ -56,7 +72,7 @@ class ExpressionMixin(RNASeqMixin, PerturbationModel):
             values, genes = values[..., chosen], genes[chosen]
         if return_numpy or values.ndim == 3 or kwargs.get("dataloader") is not None:
             return values
-        if kwargs.get("n_samples_overall") is not None:
+        if n_samples_overall is not None:
             return pd.DataFrame(values, columns=genes)
         data = self.adata if adata is None else adata
         cells = data.obs_names if indices is None else data.obs_names[indices]
@@ -109,6 +125,7 @@ class ExpressionMixin(RNASeqMixin, PerturbationModel):
             return_numpy=True,
             n_samples=1,
             batch_size=kwargs.pop("batch_size", None),
+            weights=kwargs.pop("weights", "uniform"),
         )
         # the defaults of scvi-tools' method, which names genes by all modalities of a MuData
         options = {

@@ -54,9 +54,12 @@ class SAMSVAE(
     effect_prior_scale
         Prior standard deviation of an effect, in standard deviations of the basal state.
     mask_kl_weight
-        Additional weight of the masks' divergence for each cell; presses for sparser masks.
+        Additional weight of the masks' divergence for each cell; presses for sparser masks. It is
+        part of the loss, not of the bounds that are reported.
     mean_field_encoder
         Whether the encoder of the basal state leaves out the sampled offset.
+    gene_likelihood
+        Likelihood of the counts: ``"nb"``, negative binomial with one dispersion per gene.
     n_particles
         Joint samples of all latent variables per training step.
 
@@ -94,6 +97,7 @@ class SAMSVAE(
         effect_prior_scale: float = 1.0,
         mask_kl_weight: float = 0.0,
         mean_field_encoder: bool = False,
+        gene_likelihood: Literal["nb"] = "nb",
         n_particles: int = 5,
     ) -> None:
         super().__init__(adata, registry)
@@ -112,6 +116,7 @@ class SAMSVAE(
             effect_prior_scale=effect_prior_scale,
             mask_kl_weight=mask_kl_weight,
             mean_field_encoder=mean_field_encoder,
+            gene_likelihood=gene_likelihood,
             n_particles=n_particles,
             use_size_factor=self.registry_[_SETUP_ARGS_KEY]["size_factor_key"] is not None,
         )

@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from scvi import REGISTRY_KEYS as SCVI_KEYS
 from scvi.data import AnnDataManager
-from scvi.data._constants import _SETUP_ARGS_KEY
 from scvi.data._utils import _get_adata_minify_type
-from scvi.data.fields import (
-    CategoricalJointObsField,
-    CategoricalObsField,
-    MuDataCategoricalJointObsField,
-    MuDataCategoricalObsField,
-    MuDataNumericalJointObsField,
-    MuDataNumericalObsField,
-    NumericalJointObsField,
-    NumericalObsField,
-)
 from scvi.utils import setup_anndata_dsp
 
 from scvi_sams._constants import REGISTRY_KEYS
+from scvi_sams.data._covariates import (
+    BatchField,
+    CategoricalCovariatesField,
+    ContinuousCovariatesField,
+    MuDataBatchField,
+    MuDataCategoricalCovariatesField,
+    MuDataContinuousCovariatesField,
+    MuDataSizeFactorField,
+    SizeFactorField,
+    as_list,
+)
 from scvi_sams.data._field import (
     CountsField,
     MuDataCountsField,
@@ -31,7 +30,7 @@ from scvi_sams.data._field import (
     unchanged_on_error,
 )
 from scvi_sams.data._names import as_tuple
-from scvi_sams.data._sources import LabelSource, LayerSource, ObsmSource, obs_column
+from scvi_sams.data._sources import LabelSource, LayerSource, ObsmSource
 from scvi_sams.model._base import PerturbationModel
 
 if TYPE_CHECKING:
@@ -117,15 +116,15 @@ class PerturbationSetupMixin(PerturbationModel):
                     "dosages itself. Leave one of the two out."
                 )
             source = ObsmSource(str(perturbation_obsm_key), as_tuple(control))
-        covariates = _covariate_columns(setup_method_args)
-        _check_covariates(covariates, dict.fromkeys(covariates, adata))
         fields = [
             CountsField(SCVI_KEYS.X_KEY, layer, may_be_empty=size_factor_key is not None),
             PerturbationField(REGISTRY_KEYS.PERTURBATIONS, source),
-            CategoricalObsField(SCVI_KEYS.BATCH_KEY, batch_key),
-            NumericalObsField(SCVI_KEYS.SIZE_FACTOR_KEY, size_factor_key, required=False),
-            CategoricalJointObsField(SCVI_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
-            NumericalJointObsField(SCVI_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
+            BatchField(SCVI_KEYS.BATCH_KEY, batch_key),
+            SizeFactorField(SCVI_KEYS.SIZE_FACTOR_KEY, size_factor_key, required=False),
+            CategoricalCovariatesField(
+                SCVI_KEYS.CAT_COVS_KEY, as_list(categorical_covariate_keys)
+            ),
+            ContinuousCovariatesField(SCVI_KEYS.CONT_COVS_KEY, as_list(continuous_covariate_keys)),
         ]
         minify_type = _get_adata_minify_type(adata)
         if minify_type is not None:
@@ -200,10 +199,6 @@ class PerturbationSetupMixin(PerturbationModel):
                 f"{'both were' if from_guides else 'neither was'} given."
             )
         where = cls._create_modalities_attr_dict(modalities, setup_method_args)
-        covariates = _covariate_columns(setup_method_args)
-        _check_covariates(
-            covariates, {name: mdata.mod.get(where[name], mdata) for name in covariates}
-        )
         source: LabelSource | LayerSource
         if from_guides:
             source = LayerSource(guide_layer, as_tuple(control))
@@ -222,21 +217,21 @@ class PerturbationSetupMixin(PerturbationModel):
                 source,
                 mod_key=where.guide_layer if from_guides else where.perturbation_key,
             ),
-            MuDataCategoricalObsField(SCVI_KEYS.BATCH_KEY, batch_key, mod_key=where.batch_key),
-            MuDataNumericalObsField(
+            MuDataBatchField(SCVI_KEYS.BATCH_KEY, batch_key, mod_key=where.batch_key),
+            MuDataSizeFactorField(
                 SCVI_KEYS.SIZE_FACTOR_KEY,
                 size_factor_key,
                 mod_key=where.size_factor_key,
                 required=False,
             ),
-            MuDataCategoricalJointObsField(
+            MuDataCategoricalCovariatesField(
                 SCVI_KEYS.CAT_COVS_KEY,
-                categorical_covariate_keys,
+                as_list(categorical_covariate_keys),
                 mod_key=where.categorical_covariate_keys,
             ),
-            MuDataNumericalJointObsField(
+            MuDataContinuousCovariatesField(
                 SCVI_KEYS.CONT_COVS_KEY,
-                continuous_covariate_keys,
+                as_list(continuous_covariate_keys),
                 mod_key=where.continuous_covariate_keys,
             ),
         ]
@@ -244,40 +239,3 @@ class PerturbationSetupMixin(PerturbationModel):
         with unchanged_on_error(mdata):
             manager.register_fields(mdata, **kwargs)
         cls.register_manager(manager)
-
-
-def _check_covariates(columns: dict[str, list[str] | None], where: dict[str, AnnData]) -> None:
-    """Raise for columns that are missing, incomplete or, for size factors, not positive.
-
-    Parameters
-    ----------
-    columns
-        Keys of obs by the argument that names them.
-    where
-        The object whose obs is meant, by argument.
-    """
-    for argument, keys in columns.items():
-        for key in keys or ():
-            column = obs_column(where[argument], key, argument)
-            if column.isna().any():
-                raise ValueError(
-                    f"obs[{key!r}] (`{argument}`) has {int(column.isna().sum())} missing "
-                    "value(s). Fill them in or drop these cells."
-                )
-            if argument == "size_factor_key":
-                values = column.to_numpy(dtype=np.float64)
-                if not (np.isfinite(values) & (values > 0)).all():
-                    raise ValueError(
-                        f"obs[{key!r}] (`{argument}`) must be positive and finite; "
-                        f"its smallest value is {values.min():g}."
-                    )
-
-
-def _covariate_columns(setup_method_args: dict[str, Any]) -> dict[str, list[str] | None]:
-    """Columns of obs that hold covariates, as lists, by the argument that names them."""
-    arguments = setup_method_args[_SETUP_ARGS_KEY]
-    single = ("batch_key", "size_factor_key")
-    several = ("categorical_covariate_keys", "continuous_covariate_keys")
-    return {name: [arguments[name]] if arguments[name] else None for name in single} | {
-        name: arguments[name] for name in several
-    }

@@ -7,11 +7,13 @@ import warnings
 from typing import Any
 
 import numpy as np
+from scvi import REGISTRY_KEYS as SCVI_KEYS
 from scvi import settings
 from scvi.model._utils import use_distributed_sampler
 from scvi.model.base import UnsupervisedTrainingMixin
 from scvi.utils import unsupported_if_adata_minified
 
+from scvi_sams._constants import REGISTRY_KEYS
 from scvi_sams.data._names import listed
 from scvi_sams.data._sources import obs_column
 from scvi_sams.data._statistics import training_statistics
@@ -20,6 +22,7 @@ from scvi_sams.train._best_weights import KeepBestWeights
 from scvi_sams.train._plan import SAMSTrainingPlan
 
 SPLITS = ("train", "val", "test")
+_N_REFERENCE_CELLS = 10_000
 
 
 class PerturbationTrainingMixin(UnsupervisedTrainingMixin, PerturbationModel):
@@ -33,47 +36,61 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, PerturbationModel):
     def train(
         self,
         max_epochs: int | None = None,
-        *,
-        split_key: str | None = None,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        train_size: float | None = None,
+        validation_size: float | None = None,
+        shuffle_set_split: bool = True,
+        load_sparse_tensor: bool = False,
         batch_size: int = 512,
         early_stopping: bool = True,
+        datasplitter_kwargs: dict[str, Any] | None = None,
+        plan_config: Any = None,
+        plan_kwargs: Any = None,
+        *,
+        split_key: str | None = None,
         early_stopping_patience: int | None = None,
         gradient_clip_val: float | None = 100.0,
-        datasplitter_kwargs: dict[str, Any] | None = None,
         callbacks: list[Any] | None = None,
-        **kwargs: Any,
+        **trainer_kwargs: Any,
     ) -> None:
         """Train the model.
 
         Training stops once the evidence lower bound of the validation cells (with the global
-        terms at the scale of the *training* cells) has not improved for a while, and the weights
-        of the best epoch are kept.
+        terms at the scale of the *training* cells, and without ``mask_kl_weight``) has not
+        improved for a while, and the weights of the best epoch are kept.
 
         Parameters
         ----------
         max_epochs
             Most epochs to train. By default as many as 30,000 steps take, at least 20.
-        split_key
-            Column of obs that says which cells train: ``"train"``, ``"val"`` or ``"test"``.
-            Without it, a random tenth of the cells validates.
+        accelerator, devices
+            Where to train; a GPU if there is one.
+        train_size, validation_size, shuffle_set_split
+            Shares of training and validation cells (0.9 and the rest), and whether to draw them
+            at random. Not read with ``split_key``.
+        load_sparse_tensor
+            Whether to move counts to the device as sparse tensors.
         batch_size
             Cells per step.
         early_stopping
             Whether to stop on the validation cells.
+        datasplitter_kwargs
+            Passed on to :class:`~scvi.dataloaders.DataSplitter`.
+        plan_config, plan_kwargs
+            Passed on to :class:`~scvi_sams.train.SAMSTrainingPlan`: ``lr``, ``lr_mask``,
+            ``weight_decay``, ``n_epochs_kl_warmup`` and more.
+        split_key
+            Column of obs that says which cells train: ``"train"``, ``"val"`` or ``"test"``.
         early_stopping_patience
             Epochs without improvement after which to stop. By default as many as 1,000 steps
             take, at least 10.
         gradient_clip_val
             Largest norm of the gradient of a step; None for no limit.
-        datasplitter_kwargs
-            Passed on to :class:`~scvi.dataloaders.DataSplitter`.
         callbacks
             Further Lightning callbacks.
-        **kwargs
-            The other arguments of scvi-tools' ``train``: ``accelerator``, ``devices``,
-            ``train_size``, ``validation_size``, ``plan_kwargs`` (see
-            :class:`~scvi_sams.train.SAMSTrainingPlan`), and those of
-            :class:`~scvi.train.Trainer`.
+        **trainer_kwargs
+            Passed on to :class:`~scvi.train.Trainer`.
 
         Raises
         ------
@@ -81,8 +98,14 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, PerturbationModel):
             If ``split_key`` is no column.
         ValueError
             If its values are others than the three, or it leaves no cells to train or, with
-            early stopping, to validate on; or if the data is minified.
+            early stopping, to validate on; if ``max_epochs`` or ``batch_size`` is not positive;
+            or if the data is minified.
         """
+        for name, value in [("max_epochs", max_epochs), ("batch_size", batch_size)]:
+            if value is not None and value < 1:
+                raise ValueError(f"`{name}` must be at least 1; it is {value}.")
+        if self.adata is None:
+            raise ValueError("The model was loaded without data; load it with `adata` to train.")
         datasplitter_kwargs = dict(datasplitter_kwargs or {})
         if split_key is not None:
             datasplitter_kwargs["external_indexing"] = self._split_indices(
@@ -91,14 +114,20 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, PerturbationModel):
         datamodule = self._data_splitter_cls(
             self.adata_manager,
             batch_size=batch_size,
-            train_size=kwargs.pop("train_size", None),
-            validation_size=kwargs.pop("validation_size", None),
-            shuffle_set_split=kwargs.pop("shuffle_set_split", True),
-            load_sparse_tensor=kwargs.pop("load_sparse_tensor", False),
-            distributed_sampler=use_distributed_sampler(kwargs.get("strategy")),
+            train_size=train_size,
+            validation_size=validation_size,
+            shuffle_set_split=shuffle_set_split,
+            load_sparse_tensor=load_sparse_tensor,
+            distributed_sampler=use_distributed_sampler(trainer_kwargs.get("strategy")),
             **datasplitter_kwargs,
         )
         datamodule.setup()
+        # without a seed the trainer's own call of setup would draw another split
+        datamodule.external_indexing = [
+            datamodule.train_idx,
+            datamodule.val_idx,
+            datamodule.test_idx,
+        ]
         self._prepare_module(datamodule.train_idx)
 
         steps_per_epoch = math.ceil(len(datamodule.train_idx) / batch_size)
@@ -106,18 +135,22 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, PerturbationModel):
             max_epochs = max(math.ceil(self._max_steps / steps_per_epoch), 20)
         if early_stopping:
             callbacks = [*(callbacks or []), KeepBestWeights()]
-            kwargs["early_stopping_patience"] = early_stopping_patience or max(
+            trainer_kwargs["early_stopping_patience"] = early_stopping_patience or max(
                 math.ceil(self._patience_in_steps / steps_per_epoch), 10
             )
-        kwargs.setdefault("log_every_n_steps", min(steps_per_epoch, 10))
+        trainer_kwargs.setdefault("log_every_n_steps", min(steps_per_epoch, 10))
         super().train(
             max_epochs=max_epochs,
+            accelerator=accelerator,
+            devices=devices,
             datamodule=datamodule,
             batch_size=batch_size,
             early_stopping=early_stopping,
+            plan_config=plan_config,
+            plan_kwargs=plan_kwargs,
             gradient_clip_val=gradient_clip_val,
             callbacks=callbacks or [],
-            **kwargs,
+            **trainer_kwargs,
         )
 
     def _split_indices(self, split_key: str, needs_validation: bool) -> list[np.ndarray]:
@@ -154,3 +187,21 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, PerturbationModel):
             )
         self.module.prepare(statistics)
         self.module.train()
+        self.reference_cells_ = self._reference_cells(train_indices)
+
+    def _reference_cells(self, train_indices: np.ndarray) -> dict[str, np.ndarray]:
+        """Library sizes and covariates of training cells, which simulated cells take after.
+
+        They are saved with the model, so that it needs no data to simulate.
+        """
+        some = np.sort(train_indices)
+        if len(some) > _N_REFERENCE_CELLS:
+            some = some[np.linspace(0, len(some) - 1, _N_REFERENCE_CELLS).astype(int)]
+        columns: dict[str, list[np.ndarray]] = {}
+        for tensors in self._make_data_loader(self.adata, indices=some):
+            counts = tensors.pop(SCVI_KEYS.X_KEY)
+            del tensors[REGISTRY_KEYS.PERTURBATIONS]
+            tensors[SCVI_KEYS.OBSERVED_LIB_SIZE] = counts.sum(-1, keepdim=True)
+            for key, values in tensors.items():
+                columns.setdefault(key, []).append(values.numpy())
+        return {key: np.concatenate(values) for key, values in columns.items()}

@@ -45,8 +45,8 @@ class BernoulliMask(nn.Module):
         temperature: float = 1.0,
     ) -> None:
         super().__init__()
-        if not 0 < prior < 1:
-            raise ValueError(f"The prior inclusion probability must lie in (0, 1); it is {prior}.")
+        if not isinstance(prior, int | float) or not 0 < prior < 1:
+            raise ValueError(f"`mask_prior` must be a probability in (0, 1); it is {prior!r}.")
         self.prior_logit = math.log(prior) - math.log1p(-prior)
         self.temperature = temperature
         start = math.log(initial_inclusion) - math.log1p(-initial_inclusion)

@@ -18,7 +18,8 @@ from scvi_sams.module._likelihood import NegativeBinomial
 from scvi_sams.module._mask import BernoulliMask
 from scvi_sams.module._mean_field import MeanFieldEffects
 from scvi_sams.module._networks import BasalEncoder, Decoder
-from scvi_sams.module._perturbations import PerturbationPosterior, offset
+from scvi_sams.module._perturbations import PerturbationPosterior, offset, unpack
+from scvi_sams.module._predictive import PredictiveMixin, Tensors
 from scvi_sams.module._spike_slab import SpikeSlabEffects
 
 if TYPE_CHECKING:
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
 
 EFFECT_GUIDES = {"mean_field": MeanFieldEffects, "spike_slab": SpikeSlabEffects}
 
-Tensors = dict[str, torch.Tensor]
+InferenceOutputs = dict[str, torch.Tensor | Distribution | None]
 
 
-class SAMSVAEModule(BaseMinifiedModeModuleClass):
+class SAMSVAEModule(PredictiveMixin, BaseMinifiedModeModuleClass):
     r"""Sparse additive mechanism shift variational autoencoder.
 
     .. math::
@@ -69,6 +70,8 @@ class SAMSVAEModule(BaseMinifiedModeModuleClass):
         Additional weight of the masks' divergence for every cell that received the perturbation.
     mean_field_encoder
         Whether the basal encoder leaves out the sampled offset.
+    gene_likelihood
+        ``"nb"``: negative binomial, one inverse dispersion θ_g per gene.
     n_particles
         Joint samples of all latent variables per training step, P.
     use_size_factor
@@ -80,7 +83,6 @@ class SAMSVAEModule(BaseMinifiedModeModuleClass):
         If a setting is impossible.
     """
 
-    gene_likelihood = "nb"
     use_observed_lib_size = True
     mean_size_factor: torch.Tensor
     is_prepared: torch.Tensor
@@ -101,20 +103,25 @@ class SAMSVAEModule(BaseMinifiedModeModuleClass):
         effect_prior_scale: float = 1.0,
         mask_kl_weight: float = 0.0,
         mean_field_encoder: bool = False,
+        gene_likelihood: Literal["nb"] = "nb",
         n_particles: int = 5,
         use_size_factor: bool = False,
     ) -> None:
         super().__init__()
         _check_settings(
-            n_latent=n_latent, n_hidden=n_hidden, n_layers=n_layers, n_particles=n_particles
+            {
+                "n_latent": n_latent,
+                "n_hidden": n_hidden,
+                "n_layers": n_layers,
+                "n_particles": n_particles,
+            },
+            {
+                "effect_guide": (effect_guide, tuple(EFFECT_GUIDES)),
+                "gene_likelihood": (gene_likelihood, ("nb",)),
+            },
+            mask_kl_weight,
         )
-        if mask_kl_weight < 0:
-            raise ValueError(f"`mask_kl_weight` must not be negative; it is {mask_kl_weight}.")
-        if effect_guide not in EFFECT_GUIDES:
-            raise ValueError(
-                f"`effect_guide` must be one of {', '.join(map(repr, EFFECT_GUIDES))}; "
-                f"it is {effect_guide!r}."
-            )
+        self.gene_likelihood = gene_likelihood
         self.n_latent = n_latent
         self.n_particles = n_particles
         self.mask_kl_weight = mask_kl_weight
@@ -183,7 +190,7 @@ class SAMSVAEModule(BaseMinifiedModeModuleClass):
         perturbations: torch.Tensor,
         n_samples: int = 1,
         shifts: torch.Tensor | None = None,
-    ) -> dict[str, torch.Tensor | Distribution]:
+    ) -> InferenceOutputs:
         """Sample the latent variables of cells.
 
         Parameters
@@ -217,6 +224,7 @@ class SAMSVAEModule(BaseMinifiedModeModuleClass):
             MODULE_KEYS.Z_BASAL: z_basal,
             MODULE_KEYS.QZ_BASAL: qz_basal,
             SCVI_MODULE_KEYS.LIBRARY_KEY: torch.log(x.sum(-1, keepdim=True)),
+            SCVI_MODULE_KEYS.QL_KEY: None,  # library sizes are observed
         }
 
     @auto_move_data
@@ -226,13 +234,14 @@ class SAMSVAEModule(BaseMinifiedModeModuleClass):
         qzv: torch.Tensor,
         observed_lib_size: torch.Tensor,
         n_samples: int = 1,
-    ) -> dict[str, torch.Tensor | Distribution]:
+    ) -> InferenceOutputs:
         """Sample perturbed states from their stored means and variances (B x K)."""
         qz = Normal(qzm, qzv.sqrt(), validate_args=False)
         return {
             SCVI_MODULE_KEYS.Z_KEY: qz.sample() if n_samples == 1 else qz.sample((n_samples,)),
             SCVI_MODULE_KEYS.QZ_KEY: qz,
             SCVI_MODULE_KEYS.LIBRARY_KEY: torch.log(observed_lib_size),
+            SCVI_MODULE_KEYS.QL_KEY: None,
         }
 
     @torch.inference_mode()
@@ -271,7 +280,7 @@ class SAMSVAEModule(BaseMinifiedModeModuleClass):
     def _get_generative_input(
         self,
         tensors: Tensors,
-        inference_outputs: dict[str, torch.Tensor | Distribution],
+        inference_outputs: InferenceOutputs,
         **kwargs: object,
     ) -> dict[str, object]:
         return {
@@ -345,7 +354,7 @@ class SAMSVAEModule(BaseMinifiedModeModuleClass):
     def loss(
         self,
         tensors: Tensors,
-        inference_outputs: dict[str, torch.Tensor | Distribution],
+        inference_outputs: InferenceOutputs,
         generative_outputs: dict[str, Distribution],
         kl_weight: torch.Tensor | float = 1.0,
     ) -> LossOutput:
@@ -374,7 +383,7 @@ class SAMSVAEModule(BaseMinifiedModeModuleClass):
     def _local_terms(
         self,
         tensors: Tensors,
-        inference_outputs: dict[str, torch.Tensor | Distribution],
+        inference_outputs: InferenceOutputs,
         generative_outputs: dict[str, Distribution],
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Reconstruction loss and divergence of the basal state, averaged over particles; B."""
@@ -398,98 +407,17 @@ class SAMSVAEModule(BaseMinifiedModeModuleClass):
         extra = self.mask_kl_weight * (share > 0)
         return (share * kl_mask).sum(-1), (share * kl_effects).sum(-1), (extra * kl_mask).sum(-1)
 
-    @torch.inference_mode()
-    def sample(
-        self,
-        tensors: Tensors,
-        n_samples: int = 1,
-        generative_kwargs: dict[str, object] | None = None,
-    ) -> torch.Tensor:
-        """Sample counts from the posterior predictive distribution.
 
-        Returns
-        -------
-        Tensor on the CPU, of shape B x G, or B x G x ``n_samples`` if that is more than one.
-        """
-        _, generative_outputs = self.forward(
-            tensors,
-            inference_kwargs={"n_samples": n_samples},
-            generative_kwargs=generative_kwargs,
-            compute_loss=False,
-        )
-        counts = generative_outputs[SCVI_MODULE_KEYS.PX_KEY].sample()
-        return (counts.permute(1, 2, 0) if n_samples > 1 else counts).cpu()
-
-    @torch.inference_mode()
-    @auto_move_data
-    def log_importance_weights(
-        self, tensors: Tensors, n_particles: int, shifts: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        r"""Log importance weight of each particle, the global variables not scored.
-
-        .. math::
-            \log w_{pi} = \log p(x_i | z^b_p, M_p, E_p) + \log p(z^b_p)
-            - \log q(z^b_p | x_i, M_p, E_p)
-
-        Parameters
-        ----------
-        tensors
-            A mini-batch of B cells.
-        n_particles
-            Number of particles P.
-        shifts
-            Samples of m ⊙ e, P x T x K, for all mini-batches to share; sampled anew if None.
-
-        Returns
-        -------
-        Tensor of shape P x B, in nats.
-        """
-        inference, generative = self.forward(
-            tensors,
-            get_inference_input_kwargs={"full_forward_pass": True},
-            inference_kwargs={"n_samples": n_particles, "shifts": shifts},
-            compute_loss=False,
-        )
-        z, qz = inference[MODULE_KEYS.Z_BASAL], inference[MODULE_KEYS.QZ_BASAL]
-        log_px = generative[SCVI_MODULE_KEYS.PX_KEY].log_prob(tensors[SCVI_KEYS.X_KEY]).sum(-1)
-        log_pz = Normal(torch.zeros_like(z), torch.ones_like(z), validate_args=False).log_prob(z)
-        return (log_px + (log_pz - qz.log_prob(z)).sum(-1)).view(n_particles, -1)
-
-    @torch.inference_mode()
-    def marginal_ll(
-        self,
-        tensors: Tensors,
-        n_mc_samples: int,
-        return_mean: bool = False,
-        n_mc_samples_per_pass: int = 10,
-    ) -> torch.Tensor | float:
-        """Importance-weighted estimate of log p(x_i), with masks and effects from their posterior.
-
-        Returns
-        -------
-        Tensor of shape B on the CPU, or its mean; in nats.
-        """
-        sizes = [
-            min(n_mc_samples_per_pass, n_mc_samples - done)
-            for done in range(0, n_mc_samples, n_mc_samples_per_pass)
-        ]
-        weights = torch.cat([self.log_importance_weights(tensors, size) for size in sizes])
-        estimate = log_mean_exp(weights).cpu()
-        return estimate.mean().item() if return_mean else estimate
-
-
-def _check_settings(**counts: int) -> None:
+def _check_settings(
+    counts: dict[str, int], choices: dict[str, tuple[object, tuple[str, ...]]], weight: float
+) -> None:
     for name, value in counts.items():
         if value < 1:
             raise ValueError(f"`{name}` must be at least 1; it is {value}.")
-
-
-def unpack(perturbations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices and doses, each B x D, of packed perturbations (B x 2D)."""
-    index, dosage = perturbations.chunk(2, dim=-1)
-    return index.long(), dosage
-
-
-def log_mean_exp(values: torch.Tensor) -> torch.Tensor:
-    """Logarithm of the mean of exponentials over the first axis."""
-    return torch.logsumexp(values, dim=0) - torch.log(torch.tensor(float(len(values))))
+    for name, (chosen, known) in choices.items():
+        if chosen not in known:
+            raise ValueError(
+                f"`{name}` must be {' or '.join(map(repr, known))}; it is {chosen!r}."
+            )
+    if weight < 0:
+        raise ValueError(f"`mask_kl_weight` must not be negative; it is {weight}.")

@@ -91,3 +91,9 @@ def offset(shifts: torch.Tensor, position: torch.Tensor, dosage: torch.Tensor) -
     Tensor of shape ... x B x K.
     """
     return (shifts[..., position, :] * dosage.unsqueeze(-1)).sum(-2)
+
+
+def unpack(perturbations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Indices and doses, each B x D, of packed perturbations (B x 2D)."""
+    index, dosage = perturbations.chunk(2, dim=-1)
+    return index.long(), dosage

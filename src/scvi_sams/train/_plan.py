@@ -14,12 +14,19 @@ if TYPE_CHECKING:
 
 
 class SAMSTrainingPlan(TrainingPlan):
-    """scvi-tools' training plan with the settings that this model needs.
+    r"""scvi-tools' training plan with the settings that this model needs.
 
     It trains with several particles, and groups the parameters in three. The variational
     parameters of masks and effects get no weight decay, since their prior is in the objective
     already. The logits of the masks take larger steps, since between undecided and decided lie
     several units of a logit.
+
+    .. math::
+        w(s) = w_0 + (1 - w_0) \min(s / S, 1)
+
+    is the weight of the basal states' divergence at step s. It starts above one, so that at first
+    the perturbations choose the axes of the latent space and basal variation then settles in;
+    the other way around, shared effects end up spread over many dimensions.
 
     Parameters
     ----------
@@ -33,9 +40,12 @@ class SAMSTrainingPlan(TrainingPlan):
         Weight decay of the networks.
     eps
         Adam's epsilon.
+    initial_kl_weight
+        Weight w₀ of the basal states' divergence at the start; 1 for no schedule.
+    n_steps_kl_decay
+        Steps S after which the weight is one; at most a third of the run.
     n_epochs_kl_warmup
-        Epochs over which the divergence of the basal states gains its full weight; None for full
-        weight from the start.
+        scvi-tools' warm-up, which multiplies the weight; None for none.
     **kwargs
         Passed on to :class:`~scvi.train.TrainingPlan`.
     """
@@ -50,9 +60,13 @@ class SAMSTrainingPlan(TrainingPlan):
         lr_mask: float = 1e-2,
         weight_decay: float = 1e-6,
         eps: float = 1e-8,
+        initial_kl_weight: float = 10.0,
+        n_steps_kl_decay: int = 1_000,
         n_epochs_kl_warmup: int | None = None,
         **kwargs: Any,
     ) -> None:
+        self.initial_kl_weight = initial_kl_weight
+        self.n_steps_kl_decay = n_steps_kl_decay
         super().__init__(
             module,
             lr=lr,
@@ -62,6 +76,17 @@ class SAMSTrainingPlan(TrainingPlan):
             **kwargs,
         )
         self.lr_mask = lr_mask
+
+    def on_train_start(self) -> None:
+        """Let a short run end at the weight that the bound asks for, too."""
+        third = self.trainer.estimated_stepping_batches // 3
+        self.n_steps_kl_decay = min(self.n_steps_kl_decay, int(third))
+
+    @property
+    def kl_weight(self) -> torch.Tensor:
+        """Weight of the basal states' divergence at the current step."""
+        progress = min(self.global_step / max(self.n_steps_kl_decay, 1), 1.0)
+        return super().kl_weight * (1 + (self.initial_kl_weight - 1) * (1 - progress))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Pass through the module with all particles."""

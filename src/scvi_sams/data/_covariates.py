@@ -1,0 +1,99 @@
+"""Fields of covariates that are checked in every data they are registered with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scvi.data.fields import (
+    CategoricalJointObsField,
+    CategoricalObsField,
+    MuDataWrapper,
+    NumericalJointObsField,
+    NumericalObsField,
+)
+
+from scvi_sams.data._sources import obs_column
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def complete_column(adata: AnnData, key: str, argument: str) -> pd.Series:
+    """Column of obs without a missing value; KeyError or ValueError name ``argument``."""
+    column = obs_column(adata, key, argument)
+    if column.isna().any():
+        raise ValueError(
+            f"adata.obs[{key!r}] (`{argument}`) has {int(column.isna().sum())} missing value(s). "
+            "Fill them in or drop these cells."
+        )
+    return column
+
+
+def finite_column(adata: AnnData, key: str, argument: str) -> np.ndarray:
+    """Column of obs as finite numbers; KeyError or ValueError name ``argument``."""
+    column = complete_column(adata, key, argument)
+    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+    if not np.isfinite(values).all():
+        culprit = column[~np.isfinite(values)].iloc[0]
+        raise ValueError(
+            f"adata.obs[{key!r}] (`{argument}`) must hold finite numbers; it holds {culprit!r}."
+        )
+    return values
+
+
+class BatchField(CategoricalObsField):
+    """The batch of each cell."""
+
+    def validate_field(self, adata: AnnData) -> None:
+        """Raise if the column is missing or incomplete."""
+        if not self.is_default:
+            complete_column(adata, self._original_attr_key, "batch_key")
+        super().validate_field(adata)
+
+
+class SizeFactorField(NumericalObsField):
+    """Positive size factors."""
+
+    def validate_field(self, adata: AnnData) -> None:
+        """Raise if the column is missing, incomplete, not numeric or not positive."""
+        values = finite_column(adata, self.attr_key, "size_factor_key")
+        if not (values > 0).all():
+            raise ValueError(
+                f"adata.obs[{self.attr_key!r}] (`size_factor_key`) must be positive; "
+                f"its smallest value is {values.min():g}."
+            )
+        super().validate_field(adata)
+
+
+class CategoricalCovariatesField(CategoricalJointObsField):
+    """Further categorical covariates."""
+
+    def validate_field(self, adata: AnnData) -> None:
+        """Raise if a column is missing or incomplete."""
+        for key in self.attr_keys:
+            complete_column(adata, key, "categorical_covariate_keys")
+        super().validate_field(adata)
+
+
+class ContinuousCovariatesField(NumericalJointObsField):
+    """Continuous covariates."""
+
+    def validate_field(self, adata: AnnData) -> None:
+        """Raise if a column is missing, incomplete or not numeric."""
+        for key in self.attr_keys:
+            finite_column(adata, key, "continuous_covariate_keys")
+        super().validate_field(adata)
+
+
+MuDataBatchField = MuDataWrapper(BatchField)
+MuDataSizeFactorField = MuDataWrapper(SizeFactorField)
+MuDataCategoricalCovariatesField = MuDataWrapper(CategoricalCovariatesField)
+MuDataContinuousCovariatesField = MuDataWrapper(ContinuousCovariatesField)
+
+
+def as_list(keys: str | Sequence[str] | None) -> list[str]:
+    """One key, several or none, as a list."""
+    return [keys] if isinstance(keys, str) else list(keys or ())
