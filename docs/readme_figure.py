@@ -19,7 +19,7 @@ def main(folder: Path) -> None:
     truth = adata.uns["truth"]
     effects, ate = model.get_perturbation_effects(), model.get_average_treatment_effects()
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(9, 7), width_ratios=[1, 1.6], layout="constrained"
+        1, 2, figsize=(10, 6.5), width_ratios=[1, 1.5], layout="constrained"
     )
     sams.pl.inclusion_probability(effects, ax=left, title="Which dimension each one shifts")
     sams.pl.ate_agreement(

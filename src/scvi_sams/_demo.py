@@ -47,8 +47,8 @@ def run_demo(out: Path, seed: int) -> pd.Series:
     sams.SAMSVAE.setup_anndata(
         adata, perturbation_key="perturbation", control="control", batch_key="batch"
     )
-    model = sams.SAMSVAE(adata, n_latent=masks.shape[1])
-    model.train()
+    model = sams.SAMSVAE(adata, n_latent=masks.shape[1], n_hidden=64)
+    model.train(max_epochs=400)
     minutes = (time.perf_counter() - start) / 60
     model.annotate()
 

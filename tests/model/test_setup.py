@@ -354,7 +354,7 @@ def test_matrix_with_nan_raises_and_changes_nothing(plain_screen):
     as_frame(plain_screen)
     plain_screen.obsm["guides"].iloc[3, 1] = np.nan
     before = snapshot(plain_screen)
-    with pytest.raises(ValueError, match="'guides'.* not finite.*row 3"):
+    with pytest.raises(ValueError, match=r"'guides'.* not finite.*row 3"):
         sams.SAMSVAE.setup_anndata(plain_screen, perturbation_obsm_key="guides")
     assert_unchanged(plain_screen, before)
 
