@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from scvi import REGISTRY_KEYS as SCVI_KEYS
 from scvi.module._constants import MODULE_KEYS as SCVI_MODULE_KEYS
-from scvi.module.base import BaseMinifiedModeModuleClass, LossOutput, auto_move_data
-from scvi.utils import unsupported_if_adata_minified
+from scvi.module.base import BaseMinifiedModeModuleClass, auto_move_data
 from torch import nn
-from torch.distributions import Distribution, Normal, kl_divergence
+from torch.distributions import Distribution, Normal
 from torch.nn import functional as F
 
 from scvi_sams._constants import MODULE_KEYS, REGISTRY_KEYS
+from scvi_sams.module._elbo import ElboMixin, InferenceOutputs
 from scvi_sams.module._likelihood import NegativeBinomial
 from scvi_sams.module._mask import BernoulliMask
 from scvi_sams.module._mean_field import MeanFieldEffects
@@ -29,10 +29,8 @@ if TYPE_CHECKING:
 
 EFFECT_GUIDES = {"mean_field": MeanFieldEffects, "spike_slab": SpikeSlabEffects}
 
-InferenceOutputs = dict[str, torch.Tensor | Distribution | None]
 
-
-class SAMSVAEModule(PredictiveMixin, BaseMinifiedModeModuleClass):
+class SAMSVAEModule(ElboMixin, PredictiveMixin, BaseMinifiedModeModuleClass):
     r"""Sparse additive mechanism shift variational autoencoder.
 
     .. math::
@@ -349,63 +347,6 @@ class SAMSVAEModule(PredictiveMixin, BaseMinifiedModeModuleClass):
         if cont_covs is not None:
             columns.append(cont_covs)
         return torch.cat(columns, dim=-1) if columns else self.log_theta.new_zeros(len(codes), 0)
-
-    @unsupported_if_adata_minified
-    def loss(
-        self,
-        tensors: Tensors,
-        inference_outputs: InferenceOutputs,
-        generative_outputs: dict[str, Distribution],
-        kl_weight: torch.Tensor | float = 1.0,
-    ) -> LossOutput:
-        """Negative evidence lower bound, averaged over particles and over the cells of a batch.
-
-        ``kl_weight`` weighs the divergence of the basal states. The losses per cell that are
-        reported are never weighted.
-        """
-        reconstruction, kl_z = self._local_terms(tensors, inference_outputs, generative_outputs)
-        kl_mask, kl_effects, extra = self._global_terms(tensors)
-        loss = reconstruction + kl_weight * kl_z + kl_mask + kl_effects + extra
-        return LossOutput(
-            loss=loss.mean(),
-            reconstruction_loss=reconstruction,
-            kl_local={
-                MODULE_KEYS.KL_Z: kl_z,
-                MODULE_KEYS.KL_PERTURBATIONS: kl_mask + kl_effects,
-            },
-            extra_metrics={
-                "kl_z": kl_z.mean(),
-                "kl_mask": kl_mask.mean(),
-                "kl_effects": kl_effects.mean(),
-            },
-        )
-
-    def _local_terms(
-        self,
-        tensors: Tensors,
-        inference_outputs: InferenceOutputs,
-        generative_outputs: dict[str, Distribution],
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Reconstruction loss and divergence of the basal state, averaged over particles; B."""
-        qz = inference_outputs[MODULE_KEYS.QZ_BASAL]
-        assert isinstance(qz, Normal)
-        prior = Normal(torch.zeros_like(qz.loc), torch.ones_like(qz.scale), validate_args=False)
-        kl_z = kl_divergence(qz, prior).sum(-1)  # P x B
-        log_prob = generative_outputs[SCVI_MODULE_KEYS.PX_KEY].log_prob(tensors[SCVI_KEYS.X_KEY])
-        n_cells = kl_z.shape[-1]
-        return (
-            -log_prob.sum(-1).view(-1, n_cells).mean(0),
-            kl_z.view(-1, n_cells).mean(0),
-        )
-
-    def _global_terms(self, tensors: Tensors) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Each cell's share of the masks' and effects' divergence, and the extra weight; B."""
-        index, dosage = unpack(tensors[REGISTRY_KEYS.PERTURBATIONS])
-        rows, position = torch.unique(index, return_inverse=True)
-        kl_mask, kl_effects = (kl[position] for kl in self.perturbations.kl(rows))  # B x D
-        share = self.perturbations.shares(index, dosage)
-        extra = self.mask_kl_weight * (share > 0)
-        return (share * kl_mask).sum(-1), (share * kl_effects).sum(-1), (extra * kl_mask).sum(-1)
 
 
 def _check_settings(
