@@ -70,9 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument(
         "--control",
-        nargs="*",
+        action="append",
         metavar="LABEL",
-        help="label(s) of control cells; leave out for a screen without controls",
+        help="label of control cells; repeat it for several, leave it out if there are none",
     )
     train.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     train.add_argument(
@@ -127,17 +127,18 @@ def _run_train(options: argparse.Namespace) -> None:
     SAMSVAE.setup_anndata(
         adata,
         perturbation_key=options.perturbation_key,
-        control=options.control or None,
+        control=options.control,
         delimiter=options.delimiter,
         dosage_key=options.dosage_key,
         layer=options.layer,
         batch_key=options.batch_key,
         size_factor_key=options.size_factor_key,
     )
+    options.out.mkdir(parents=True)  # before hours of training, not after
     model = SAMSVAE(adata, n_latent=options.n_latent)
     model.train(max_epochs=options.max_epochs, split_key=options.split_key)
     model.annotate()
-    model.save(str(options.out))
+    model.save(str(options.out), overwrite=True)
     adata.write_h5ad(options.out / "annotated.h5ad")
     Console().print(
         f"Trained for {len(model.history['elbo_validation'])} epochs.\n"

@@ -93,6 +93,7 @@ def test_counts_in_obsm(frame):
         pytest.param({"obsm_key": "nope"}, KeyError, "no 'nope'", id="obsm"),
         pytest.param({"layer": "nope"}, KeyError, "no 'nope'", id="layer"),
         pytest.param({"targets": {"A1": "A"}}, ValueError, "no entry.*'A2'", id="targets"),
+        pytest.param({"control": "nt1"}, ValueError, "no guide; nearest: 'NT1'", id="control"),
         pytest.param({"targets": "nope"}, KeyError, "no column 'nope'", id="column"),
     ],
 )

@@ -204,6 +204,8 @@ def test_ate_is_repeatable_and_leaves_the_global_state(model):
     ("kwargs", "message"),
     [
         pytest.param({"perturbations": "pert_9"}, "nearest", id="unknown"),
+        pytest.param({"perturbations": []}, "is empty", id="none"),
+        pytest.param({"perturbations": "PERT_1"}, "nearest: 'pert_1'", id="case"),
         pytest.param({"n_samples": 1}, "at least 2", id="n_samples"),
         pytest.param({"normalization": "tpm"}, "'log2_cp10k' or 'mean'", id="normalization"),
     ],
@@ -245,8 +247,11 @@ def test_conditions_are_read_like_labels(model):
     )
     for other in same:
         np.testing.assert_array_equal(other.X, single.X)
-    nothing = model.get_average_treatment_effects("control", n_samples=40, normalization="mean")
-    np.testing.assert_array_equal(nothing.X, 0)
+    for scale in ("mean", "log2_cp10k"):
+        nothing = model.get_average_treatment_effects("control", n_samples=40, normalization=scale)
+        np.testing.assert_array_equal(nothing.X, 0)
+    one, other = model.get_average_treatment_effects(["pert_0+pert_2", "pert_2+pert_0"]).X
+    np.testing.assert_array_equal(one, other)
     with pytest.raises(ValueError, match="empty part"):
         model.get_average_treatment_effects("pert_1+")
 

@@ -147,7 +147,7 @@ BAD = {
     "control-not-there": ({"control": "ctrl"}, ValueError, "'ctrl' does not occur"),
     "column-missing": ({"perturbation_key": "perturbatio"}, KeyError, "nearest: 'perturbation'"),
     "neither": ({"perturbation_key": None}, ValueError, "neither was given"),
-    "both": ({"perturbation_obsm_key": "x"}, ValueError, "both was given"),
+    "both": ({"perturbation_obsm_key": "x"}, ValueError, "both were given"),
     "obsm-missing": (
         {"perturbation_key": None, "perturbation_obsm_key": "x", "control": None},
         KeyError,
@@ -362,3 +362,13 @@ def test_matrix_with_nan_raises_and_changes_nothing(plain_screen):
 def test_empty_delimiter_raises(plain_screen):
     with pytest.raises(ValueError, match="`delimiter` must not be empty"):
         set_up(plain_screen, delimiter="")
+
+
+def test_genes_of_a_query_are_compared_by_name(plain_screen):
+    model = trained(plain_screen)
+    with pytest.raises(ValueError, match="Reorder them"):
+        query_of(model, plain_screen[:, ::-1].copy())
+    renamed = plain_screen.copy()
+    renamed.var_names = ["other", *renamed.var_names[1:]]
+    with pytest.raises(ValueError, match="lacks 1 of the model's 20 genes, such as 'gene_0'"):
+        query_of(model, renamed)

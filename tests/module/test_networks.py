@@ -96,3 +96,21 @@ def test_negative_binomial_passes_gradcheck():
 
     inputs = torch.randn(2, 1, 3, dtype=torch.float64), torch.randn(3, dtype=torch.float64)
     assert torch.autograd.gradcheck(density, tuple(i.requires_grad_() for i in inputs))
+
+
+def test_coupled_samples_have_their_own_distributions_and_little_noise_between():
+    torch.manual_seed(0)
+    theta = torch.tensor([0.7, 4.0])
+    one, other = (
+        NegativeBinomial(mu=torch.tensor(mean).expand(100_000, 2), theta=theta)
+        for mean in ([3.0, 2.0], [4.0, 2.0])
+    )
+    x, y = one.sample_coupled(other)
+    for sample, px in [(x, one), (y, other)]:
+        mean, variance = px.mean[0], px.variance[0]
+        torch.testing.assert_close(sample.mean(0), mean, rtol=0.03, atol=0)
+        torch.testing.assert_close(sample.var(0), variance, rtol=0.05, atol=0)
+        zeros = stats.nbinom.pmf(0, theta, theta / (theta + mean))
+        np.testing.assert_allclose((sample == 0).float().mean(0), zeros, atol=0.01)
+    assert torch.equal(x[:, 1], y[:, 1])
+    assert (y - x)[:, 0].var() < 0.3 * (one.variance + other.variance)[0, 0]

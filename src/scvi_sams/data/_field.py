@@ -182,6 +182,25 @@ class CountsField(LayerField):
                 stacklevel=settings.warnings_stacklevel,
             )
 
+    def transfer_field(
+        self, state_registry: dict[str, Any], adata_target: AnnData, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Register the counts of another AnnData, which must have the model's genes in order."""
+        known = np.asarray(state_registry[self.COLUMN_NAMES_KEY]).astype(str)
+        found = adata_target.var_names.to_numpy().astype(str)
+        if not np.array_equal(known, found):
+            missing = sorted(set(known) - set(found))
+            if missing:
+                raise ValueError(
+                    f"The data lacks {len(missing)} of the model's {len(known)} genes, such as "
+                    f"{listed(missing, 3)}. Name its genes as the training data does."
+                )
+            raise ValueError(
+                "The genes of the data are not those of the model in the model's order. "
+                "Reorder them: `adata = adata[:, model.gene_names].copy()`."
+            )
+        return super().transfer_field(state_registry, adata_target, **kwargs)
+
 
 MuDataPerturbationField = MuDataWrapper(PerturbationField)
 MuDataCountsField = MuDataWrapper(CountsField)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_sams.data._names import as_tuple, listed
+from scvi_sams.data._names import as_tuple, listed, nearest
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -81,7 +81,8 @@ def assign_guides(
     KeyError
         If counts or targets are not where they should be.
     ValueError
-        If a threshold is out of range, counts are negative, or a guide has no target.
+        If a threshold is out of range, counts are negative, a guide has no target, or no guide
+        (or target) is named like a control.
     """
     if min_count < 1 or not 0 <= min_share <= 1 or max_guides < 1:
         raise ValueError(
@@ -92,6 +93,12 @@ def assign_guides(
     if counts.nnz and counts.data.min() < 0:
         raise ValueError("Guide counts are negative somewhere; pass raw counts.")
     target = _target_of_each(guides, targets, adata)
+    absent = [name for name in as_tuple(control) if name not in target]
+    if absent:
+        raise ValueError(
+            f"The control {absent[0]!r} is no {'guide' if targets is None else 'target'}"
+            f"{nearest(absent[0], sorted(set(target)))}. Correct `control=`, or leave it out."
+        )
     total = np.asarray(counts.sum(axis=1)).ravel()
     entries = counts.tocoo()
     called = (entries.data >= min_count) & (entries.data >= min_share * total[entries.row])

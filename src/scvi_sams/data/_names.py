@@ -18,7 +18,9 @@ def listed(names: Iterable[object], most: int = 5) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say which known names resemble ``name``: ``; nearest: 'b', 'c'``, or nothing at all."""
-    matches = get_close_matches(name, list(known), n=3, cutoff=0.5)
+    known = list(known)
+    matches = [candidate for candidate in known if candidate.lower() == name.lower()]
+    matches = matches or get_close_matches(name, known, n=3, cutoff=0.5)
     return f"; nearest: {listed(matches)}" if matches else ""
 
 

@@ -101,8 +101,8 @@ def simulate(
     Returns
     -------
     AnnData of shape cells × genes with counts in ``X``; ``obs["perturbation"]`` (``"control"``,
-    ``"pert_01"``, ``"pert_01+pert_02"``), ``obs["batch"]`` and, with ``doses``,
-    ``obs["dosage"]``. The truth stands in ``uns["truth"]`` (``masks`` and ``effects``,
+    ``"pert_01"``, ``"pert_01+pert_02"``, with as many digits as are needed), ``obs["batch"]``
+    and, with ``doses``, ``obs["dosage"]``. The truth stands in ``uns["truth"]`` (``masks`` and ``effects``,
     perturbations × latent dimensions; ``average_treatment_effects``, perturbations × genes, at
     dose 1 against control, of log2(1 + 10⁴ x / Σx); ``perturbation_names``) and in
     ``obsm["z_basal_true"]``, ``obsm["z_true"]``.

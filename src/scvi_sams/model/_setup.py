@@ -64,7 +64,7 @@ class PerturbationSetupMixin(PerturbationModel):
         Perturbations come from exactly one of ``perturbation_key`` and
         ``perturbation_obsm_key``. Either way their dosages then stand in
         ``adata.obsm["perturbations"]`` (sparse, cells × perturbations), with the names of the
-        columns in ``adata.uns["perturbations_names"]``.
+        columns in ``adata.uns["perturbations_names"]``; whatever stood there before is replaced.
 
         Parameters
         ----------
@@ -101,10 +101,10 @@ class PerturbationSetupMixin(PerturbationModel):
         """
         setup_method_args = cls._get_setup_method_args(**locals())
         if (perturbation_key is None) == (perturbation_obsm_key is None):
-            given = "neither" if perturbation_key is None else "both"
+            given = "neither was" if perturbation_key is None else "both were"
             raise ValueError(
                 "Perturbations come from exactly one of `perturbation_key` (labels in obs) and "
-                f"`perturbation_obsm_key` (a matrix in obsm); {given} was given."
+                f"`perturbation_obsm_key` (a matrix in obsm); {given} given."
             )
         source: LabelSource | ObsmSource
         if perturbation_key is not None:
