@@ -102,9 +102,9 @@ def simulate(
     -------
     AnnData of shape cells × genes with counts in ``X``; ``obs["perturbation"]`` (``"control"``,
     ``"pert_01"``, ``"pert_01+pert_02"``, with as many digits as are needed), ``obs["batch"]``
-    and, with ``doses``, ``obs["dosage"]``. The truth stands in ``uns["truth"]`` (``masks`` and ``effects``,
-    perturbations × latent dimensions; ``average_treatment_effects``, perturbations × genes, at
-    dose 1 against control, of log2(1 + 10⁴ x / Σx); ``perturbation_names``) and in
+    and, with ``doses``, ``obs["dosage"]``. The truth stands in ``uns["truth"]`` (``masks`` and
+    ``effects``, perturbations × latent dimensions; ``average_treatment_effects``, perturbations
+    × genes, at dose 1 against control, of log2(1 + 10⁴ x / Σx); ``perturbation_names``) and in
     ``obsm["z_basal_true"]``, ``obsm["z_true"]``.
 
     Raises
