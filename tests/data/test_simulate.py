@@ -1,5 +1,6 @@
 """The simulated screen is what it says."""
 
+import anndata as ad
 import numpy as np
 import pytest
 
@@ -86,6 +87,10 @@ def test_same_seed_same_screen_and_global_state_untouched():
 
 def test_screen_survives_writing(screen, tmp_path):
     screen.write_h5ad(tmp_path / "screen.h5ad")
+    back = ad.read_h5ad(tmp_path / "screen.h5ad")
+    assert (back.X != screen.X).nnz == 0
+    for key, value in screen.uns["truth"].items():
+        np.testing.assert_array_equal(back.uns["truth"][key], value, err_msg=key)
 
 
 @pytest.mark.parametrize(

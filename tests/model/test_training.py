@@ -199,7 +199,7 @@ def test_small_screens_warn_of_nothing(screen):
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", message=".*treespec, LeafSpec")
         warnings.filterwarnings("ignore", message=".*cells moved from training set")
-        trained(screen)
+        assert trained(screen).is_trained
 
 
 @pytest.mark.parametrize(
