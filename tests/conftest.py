@@ -13,6 +13,7 @@ import scvi
 import torch
 
 import scvi_sams as sams
+from scvi_sams.module._perturbations import offset
 
 FEW_STEPS = {
     "max_epochs": 3,
@@ -21,6 +22,9 @@ FEW_STEPS = {
     "accelerator": "cpu",
 }
 SMALL = {"n_latent": 4, "n_hidden": 16}
+MODELS = {
+    cls.__name__: cls for cls in (sams.SAMSVAE, sams.CPAVAE, sams.SVAEPlus, sams.ConditionalVAE)
+}
 
 
 @pytest.fixture(autouse=True)
@@ -51,21 +55,31 @@ def screen() -> ad.AnnData:
     return adata
 
 
-def set_up(adata: ad.AnnData, **kwargs) -> None:
-    """Set up a screen by its labels."""
-    sams.SAMSVAE.setup_anndata(
+def set_up(adata: ad.AnnData, cls=sams.SAMSVAE, **kwargs) -> None:
+    """Set up a screen by its labels; of combinations SVAE+ makes perturbations of their own."""
+    if cls is sams.SVAEPlus:
+        kwargs = {"delimiter": None} | kwargs
+    cls.setup_anndata(
         adata,
         **{"perturbation_key": "perturbation", "control": "control", "batch_key": "batch"}
         | kwargs,
     )
 
 
-def trained(adata: ad.AnnData, *, setup: dict | None = None, **kwargs) -> sams.SAMSVAE:
+def trained(adata: ad.AnnData, *, cls=sams.SAMSVAE, setup: dict | None = None, **kwargs):
     """A model after a few steps."""
-    set_up(adata, **(setup or {}))
-    model = sams.SAMSVAE(adata, **SMALL | kwargs)
+    set_up(adata, cls, **(setup or {}))
+    model = cls(adata, **SMALL | kwargs)
     model.train(**FEW_STEPS)
     return model
+
+
+def real_valued(adata: ad.AnnData) -> ad.AnnData:
+    """The screen with real values, some negative, in place of counts."""
+    adata = adata.copy()
+    x = np.log1p(adata.X.toarray())
+    adata.X = (x - x.mean(0)).astype(np.float32)
+    return adata
 
 
 @pytest.fixture
@@ -99,6 +113,13 @@ def losses(adata, setup):
     model = sams.SAMSVAE(adata, **SMALL)
     model.train(**FEW_STEPS)
     return model.history["train_loss"].to_numpy(dtype=float), model
+
+
+def offsets_of(model, shifts: torch.Tensor) -> torch.Tensor:
+    """Offset of each cell of the model's data, given the shift of each perturbation."""
+    packed = torch.as_tensor(model.adata.obsm["_scvi_perturbations"])
+    index, dosage = packed.chunk(2, dim=1)
+    return offset(shifts, index.long(), dosage)
 
 
 @pytest.fixture

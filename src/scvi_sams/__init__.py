@@ -2,8 +2,23 @@
 
 from importlib.metadata import version
 
-from scvi_sams import datasets, metrics, pl, pp
+from scvi_sams import datasets, metrics, pl, pp, tl
+from scvi_sams._ensemble import fit_ensemble
+from scvi_sams.model._conditional import ConditionalVAE
+from scvi_sams.model._cpavae import CPAVAE
 from scvi_sams.model._samsvae import SAMSVAE
+from scvi_sams.model._svaeplus import SVAEPlus
 
-__all__ = ["SAMSVAE", "datasets", "metrics", "pl", "pp"]
+__all__ = [
+    "CPAVAE",
+    "SAMSVAE",
+    "ConditionalVAE",
+    "SVAEPlus",
+    "datasets",
+    "fit_ensemble",
+    "metrics",
+    "pl",
+    "pp",
+    "tl",
+]
 __version__ = version("scvi-sams")

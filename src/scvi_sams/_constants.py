@@ -20,6 +20,9 @@ class _ModuleKeys(NamedTuple):
     PERTURBATIONS: str = "perturbations"
     QZ_BASAL: str = "qz_basal"
     Z_BASAL: str = "z_basal"
+    DRAW: str = "draw"
+    POSITION: str = "position"
+    CONDITION: str = "condition"
     KL_Z: str = "kl_z"
     KL_PERTURBATIONS: str = "kl_perturbations"
 

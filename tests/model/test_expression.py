@@ -6,18 +6,26 @@ import torch
 from scipy import stats
 
 from scvi_sams.module._perturbations import offset
+from tests.conftest import real_valued, trained
 
 
 @pytest.fixture
 def sure(model):
     """A model whose latent states have almost no posterior spread."""
     posterior = model.module.perturbations
-    posterior.mask.logits.data = torch.where(torch.arange(4) < 2, 50.0, -50.0).expand(6, 4).clone()
+    posterior.masks.logits.data = (
+        torch.where(torch.arange(4) < 2, 50.0, -50.0).expand(6, 4).clone()
+    )
     posterior.effects.raw_scale.data.fill_(-30.0)
-    posterior.effects.loc.data.normal_()
+    posterior.effects.relative_loc.data.normal_()
     model.module.encoder.raw_scale.weight.data.zero_()
     model.module.encoder.raw_scale.bias.data.fill_(-30.0)
     return model
+
+
+def share_of(module, z, covariates):
+    """Decoded share of each gene."""
+    return module.likelihood.to_genes(module.decoder(z, covariates)).softmax(-1).numpy()
 
 
 def decoded(model, batch=None):
@@ -30,7 +38,7 @@ def decoded(model, batch=None):
     with torch.no_grad():
         shift = offset(module.perturbations.expected_shifts(), index.long(), dosage)
         z = module.encoder(torch.as_tensor(adata.X.toarray()), shift).loc + shift
-        return module.decoder(z, torch.eye(2)[codes]).exp().numpy()
+        return share_of(module, z, torch.eye(2)[codes])
 
 
 def test_normalized_expression_is_the_decoded_share(sure):
@@ -73,9 +81,9 @@ def test_normalized_expression_of_genes_cells_and_samples(model):
 def test_normalized_expression_averages_over_masks_and_effects(sure):
     """With an undecided mask a cell's expression is a mixture, not the decoded mean state."""
     module = sure.module
-    module.perturbations.mask.logits.data.fill_(-50.0)
-    module.perturbations.mask.logits.data[0, 0] = 0.0
-    module.perturbations.effects.loc.data[0, 0] = 20.0
+    module.perturbations.masks.logits.data.fill_(-50.0)
+    module.perturbations.masks.logits.data[0, 0] = 0.0
+    module.perturbations.effects.relative_loc.data[0, 0] = 20.0
     label = sure.adata.obs["perturbation"].to_numpy()
     cell = np.flatnonzero((label == "pert_0") & (sure.adata.obs["batch"] == "batch_0"))[:1]
     samples = sure.get_normalized_expression(indices=cell, n_samples=4_000, return_mean=False)
@@ -85,7 +93,7 @@ def test_normalized_expression_averages_over_masks_and_effects(sure):
         shift = torch.tensor([[on, 0, 0, 0]])
         with torch.no_grad():
             z = module.encoder(x, shift).loc + shift
-            mixture += module.decoder(z, torch.tensor([[1.0, 0.0]])).exp().numpy() / 2
+            mixture += share_of(module, z, torch.tensor([[1.0, 0.0]])) / 2
     assert np.abs(np.log(mixture / decoded(sure)[cell])).max() > 0.2
     np.testing.assert_allclose(samples.mean(0), mixture, rtol=0.05)
 
@@ -100,14 +108,15 @@ def test_elbo_equals_its_direct_computation(sure):
     module, rows = sure.module, np.sort(sure.train_indices)
     x = sure.adata.X.toarray()[rows]
     mean = decoded(sure)[rows] * x.sum(1, keepdims=True)
-    theta = module.log_theta.exp().detach().numpy()
+    theta = module.likelihood.log_dispersion.exp().detach().numpy()
     log_likelihood = stats.nbinom.logpmf(x, theta, theta / (theta + mean)).sum(1)
     basal, variance = sure.get_latent_representation(kind="basal", return_dist=True)
     basal, variance = basal[rows], variance[rows]
     kl_z = 0.5 * (variance + basal**2 - 1 - np.log(variance)).sum(1)
     # masks are sure, so each costs -log of its prior, and effects only where they are on
-    scale = module.perturbations.effects.scale.detach().numpy().astype(float)[:, :2]
-    loc = module.perturbations.effects.loc.detach().numpy()[:, :2]
+    raw_scale = module.perturbations.effects.raw_scale.detach().numpy().astype(float)[:, :2]
+    scale = np.logaddexp(0, raw_scale)
+    loc = module.perturbations.effects.relative_loc.detach().numpy()[:, :2]
     kl_effects = 0.5 * (scale**2 + loc**2 - 1) - np.log(scale)
     kl_masks = 6 * (2 * -np.log(0.01) + 2 * -np.log(0.99))
     kl_global = (kl_effects.sum() + kl_masks) / len(rows)
@@ -172,3 +181,73 @@ def test_replicated_counts_have_the_decoded_mean(sure):
     np.testing.assert_allclose(samples.todense().mean(-1).mean(0), mean.mean(0), rtol=0.05)
     some = sure.posterior_predictive_sample(gene_list=["gene_4", "gene_1"])
     assert some.shape == (sure.adata.n_obs, 2)
+
+
+def fitted(screen, likelihood):
+    return trained(
+        real_valued(screen) if likelihood == "normal" else screen, gene_likelihood=likelihood
+    )
+
+
+@pytest.mark.parametrize("likelihood", ["nb", "zinb"])
+@pytest.mark.parametrize("n_samples", [1, 3])
+def test_parameters_of_a_negative_binomial_are_given(screen, likelihood, n_samples):
+    model = fitted(screen, likelihood)
+    found = model.get_likelihood_parameters(n_samples=n_samples, give_mean=True)
+    assert set(found) == {"mean", "dispersions"} | ({"dropout"} if likelihood == "zinb" else set())
+    assert all(value.shape == screen.shape for value in found.values())
+    theta = model.module.likelihood.log_dispersion.exp().detach().numpy()
+    np.testing.assert_allclose(found["dispersions"][0], theta, rtol=1e-5)
+    library = np.asarray(screen.X.sum(1))
+    np.testing.assert_allclose(found["mean"].sum(1, keepdims=True), library, rtol=1e-4)
+
+
+@pytest.mark.parametrize("likelihood", ["poisson", "normal"])
+@pytest.mark.parametrize("method", ["get_likelihood_parameters", "get_feature_correlation_matrix"])
+def test_what_needs_a_negative_binomial_says_so(screen, likelihood, method):
+    model = fitted(screen, likelihood)
+    message = f"`{method}` means nothing with gene_likelihood='{likelihood}'.*`get_normalized_"
+    with pytest.raises(NotImplementedError, match=message):
+        getattr(model, method)()
+
+
+@pytest.mark.parametrize("likelihood", ["nb", "zinb"])
+def test_correlations_of_genes_are_given(screen, likelihood):
+    found = fitted(screen, likelihood).get_feature_correlation_matrix(n_samples=2)
+    np.testing.assert_allclose(np.diag(found), 1)
+
+
+@pytest.mark.parametrize("likelihood", ["nb", "zinb", "poisson"])
+def test_counts_of_any_likelihood_are_compared(screen, likelihood):
+    model = fitted(screen, likelihood)
+    shares = model.get_normalized_expression().to_numpy()
+    np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-4)
+    result = model.differential_expression(
+        groupby="perturbation", group1="pert_0", group2="control", mode="change", silent=True
+    )
+    assert np.isfinite(result.loc[screen.var_names, "lfc_mean"]).all()
+    samples = model.posterior_predictive_sample(n_samples=2).todense()
+    assert (samples >= 0).all()
+    assert (samples == samples.round()).all()
+
+
+def test_expression_of_real_values_is_in_their_unit(screen):
+    model = fitted(screen, "normal")
+    expression = model.get_normalized_expression(n_samples=20)
+    assert list(expression.columns) == list(screen.var_names)
+    assert (expression.to_numpy() < 0).any()
+    latent = model.get_normalized_expression(n_samples=20, library_size="latent")
+    np.testing.assert_allclose(expression.mean(), latent.mean(), atol=0.03)
+    samples = model.posterior_predictive_sample(n_samples=20).todense()
+    np.testing.assert_allclose(samples.mean((0, 2)), expression.mean(), atol=0.06)
+    # at first the noise of each gene is about its standard deviation
+    sd = model.adata.X.std(0)
+    np.testing.assert_allclose(samples.std((0, 2)) / sd, 1.1, atol=0.3)
+
+
+def test_what_needs_counts_says_so_of_real_values(screen):
+    model = fitted(screen, "normal")
+    with pytest.raises(NotImplementedError, match="`library_size` means nothing"):
+        model.get_normalized_expression(library_size=1e4)
+    with pytest.raises(NotImplementedError, match="`differential_expression` means nothing"):
+        model.differential_expression(groupby="perturbation", silent=True)

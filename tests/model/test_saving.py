@@ -10,15 +10,29 @@ import scvi
 import torch
 
 import scvi_sams as sams
-from tests.conftest import FEW_STEPS, trained
+from tests.conftest import FEW_STEPS, MODELS, real_valued, trained
+
+# every class, and every part that has parameters of its own
+KINDS = {
+    **{name: (name, {}) for name in MODELS},
+    "correlated": ("SAMSVAE", {"effect_guide": "correlated"}),
+    "beta": ("SAMSVAE", {"mask_prior": ("beta", 1.0, 5.0), "effect_guide": "mean_field"}),
+    "no-masks": ("SAMSVAE", {"mask_prior": None}),
+    "zinb": ("SAMSVAE", {"gene_likelihood": "zinb", "dispersion": "gene-cell"}),
+    "poisson": ("CPAVAE", {"gene_likelihood": "poisson"}),
+    "normal": ("SAMSVAE", {"gene_likelihood": "normal"}),
+}
 
 
 def outputs(model, adata=None):
-    return {
+    found = {
         "latent": model.get_latent_representation(adata),
         "basal": model.get_latent_representation(adata, kind="basal"),
-        "effects": model.get_perturbation_effects().X,
+        "ate": model.get_average_treatment_effects(n_samples=20).X,
     }
+    if hasattr(model, "get_perturbation_effects"):
+        found["effects"] = model.get_perturbation_effects().X
+    return found
 
 
 def assert_same(found, expected, atol=1e-6):
@@ -93,6 +107,53 @@ def test_loaded_model_trains_on(model, tmp_path):
     assert loaded.is_trained
 
 
+@pytest.mark.parametrize(("name", "settings"), KINDS.values(), ids=KINDS)
+def test_each_kind_of_model_is_saved_with_all_that_it_knows(screen, tmp_path, name, settings):
+    cls = MODELS[name]
+    if settings.get("gene_likelihood") == "normal":
+        screen = real_valued(screen)
+    model = trained(screen, cls=cls, **settings)
+    expected = outputs(model)
+    model.save(str(tmp_path / "model"), save_anndata=True)
+    loaded = cls.load(str(tmp_path / "model"), accelerator="cpu")
+    assert_same(outputs(loaded), expected)
+    np.testing.assert_allclose(iwelbo(loaded), iwelbo(model), rtol=1e-5)
+    bare = cls.load(str(tmp_path / "model"), adata=False, accelerator="cpu")
+    ate = bare.get_average_treatment_effects(n_samples=20)
+    np.testing.assert_allclose(ate.X, expected["ate"], atol=1e-6)
+    assert_same(outputs(bare, screen), expected)
+    assert bare.init_params_ == model.init_params_
+    assert all(
+        torch.equal(found, value)
+        for found, value in zip(
+            bare.module.state_dict().values(), model.module.state_dict().values(), strict=True
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [pytest.param(*KINDS[kind], id=kind) for kind in (*MODELS, "correlated", "normal")],
+)
+def test_each_kind_of_model_takes_minified_data(screen, tmp_path, name, settings):
+    if settings.get("gene_likelihood") == "normal":
+        screen = real_valued(screen)
+    model = trained(screen, cls=MODELS[name], **settings)
+    expected = outputs(model)
+    mean, variance = model.get_latent_representation(return_dist=True)
+    model.adata.obsm["X_latent_qzm"], model.adata.obsm["X_latent_qzv"] = mean, variance
+    full = model.get_normalized_expression(n_samples=100, library_size="latent")
+    model.minify_adata()
+    assert_same(outputs(model), expected, atol=1e-5)
+    minified = model.get_normalized_expression(n_samples=100, library_size="latent")
+    # the uncertainty of shifts is not kept
+    correlation = np.corrcoef(minified.to_numpy().ravel(), full.to_numpy().ravel())[0, 1]
+    assert correlation > (0.6 if settings.get("gene_likelihood") == "normal" else 0.95)
+    model.save(str(tmp_path / "mini"), save_anndata=True)
+    loaded = MODELS[name].load(str(tmp_path / "mini"), accelerator="cpu")
+    assert_same(outputs(loaded), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("size_factor", [False, True], ids=["library", "size-factor"])
 def test_minified_data_gives_the_same_outputs(screen, tmp_path, size_factor):
     model = trained(screen, setup={"size_factor_key": "depth"} if size_factor else {})
@@ -131,15 +192,26 @@ EXCHANGE = os.environ.get("SCVI_SAMS_EXCHANGE_DIR")
 @pytest.mark.skipif(
     not EXCHANGE, reason="SCVI_SAMS_EXCHANGE_DIR, where environments swap models, is not set"
 )
-def test_models_of_other_environments_load_with_the_same_outputs(model):
-    """Each environment leaves a model behind, and loads those that others left."""
+@pytest.mark.parametrize(("name", "settings"), KINDS.values(), ids=KINDS)
+def test_models_of_other_environments_load_with_the_same_outputs(screen, name, settings, request):
+    """Each environment leaves models behind, and loads those that others left."""
+    model = trained(screen, cls=MODELS[name], **settings)
+    kind = request.node.callspec.id
     folder = Path(EXCHANGE)
-    own = folder / f"scvi-tools-{scvi.__version__}"
-    others = sorted(set(folder.glob("scvi-tools-*")) - {own})
+    own = folder / f"scvi-tools-{scvi.__version__}" / kind
+    others = sorted(set(folder.glob(f"scvi-tools-*/{kind}")) - {own})
     assert len(others) >= int(os.environ.get("SCVI_SAMS_EXCHANGE_AT_LEAST", "0"))
     for other in others:
         expected = dict(np.load(other / "outputs.npz"))
-        assert_same(outputs(sams.SAMSVAE.load(str(other))), expected)
+        assert_same(outputs(MODELS[name].load(str(other), accelerator="cpu")), expected)
     model.save(str(own), save_anndata=True, overwrite=True)
     np.savez(own / "outputs.npz", **outputs(model))
-    assert_same(outputs(sams.SAMSVAE.load(str(own))), outputs(model))
+    assert_same(outputs(MODELS[name].load(str(own), accelerator="cpu")), outputs(model))
+
+
+def test_model_without_data_says_so(model, tmp_path):
+    model.save(str(tmp_path / "model"))
+    loaded = sams.SAMSVAE.load(str(tmp_path / "model"), False, accelerator="cpu")
+    for method in (loaded.annotate, loaded.get_latent_representation, loaded.train):
+        with pytest.raises(ValueError, match="loaded without data"):
+            method()

@@ -8,6 +8,7 @@ from scipy import sparse
 
 import scvi_sams as sams
 from tests.conftest import dosages_of, losses, set_up, trained
+from tests.model.helpers import as_frame, assert_unchanged, snapshot, spoil_obs
 
 
 def as_matrix(kind):
@@ -18,11 +19,6 @@ def as_matrix(kind):
         return {"perturbation_obsm_key": "guides"}
 
     return put
-
-
-def as_frame(adata):
-    adata.obsm["guides"] = dosages_of(adata).iloc[:, ::-1]
-    return {"perturbation_obsm_key": "guides"}
 
 
 REPRESENTATIONS = {
@@ -112,37 +108,6 @@ def test_setup_can_be_viewed(model, capsys):
     assert "pert_0" in printed
 
 
-def query_of(model, adata):
-    return model.get_latent_representation(adata)
-
-
-def test_permuted_columns_of_a_query_give_the_same_states(plain_screen):
-    as_frame(plain_screen)
-    model = losses(plain_screen, {"perturbation_obsm_key": "guides"})[1]
-    query = plain_screen.copy()
-    query.obsm["guides"] = query.obsm["guides"].iloc[:, [1, 3, 0, 2]]
-    np.testing.assert_array_equal(query_of(model, query), query_of(model, plain_screen))
-
-
-def test_query_may_lack_perturbations_and_controls(plain_screen):
-    model = trained(plain_screen)
-    chosen = (plain_screen.obs["perturbation"] == "pert_2").to_numpy()
-    query = plain_screen[chosen].copy()
-    np.testing.assert_allclose(
-        query_of(model, query), model.get_latent_representation()[chosen], atol=1e-6
-    )
-
-
-def test_unknown_perturbation_of_a_query_raises_with_the_nearest(plain_screen):
-    model = trained(plain_screen)
-    query = plain_screen.copy()
-    query.obs["perturbation"] = query.obs["perturbation"].cat.rename_categories(
-        {"pert_2": "pert_22"}
-    )
-    with pytest.raises(ValueError, match=r"does not know .*'pert_22'.*nearest: .*'pert_2'"):
-        query_of(model, query)
-
-
 BAD = {
     "control-not-there": ({"control": "ctrl"}, ValueError, "'ctrl' does not occur"),
     "column-missing": ({"perturbation_key": "perturbatio"}, KeyError, "nearest: 'perturbation'"),
@@ -169,23 +134,6 @@ BAD = {
     "covariate-missing": ({"continuous_covariate_keys": ["agee"]}, KeyError, "nearest: 'age'"),
     "size-factor-missing": ({"size_factor_key": "dept"}, KeyError, "nearest: 'depth'"),
 }
-
-
-def snapshot(adata):
-    return (
-        adata.obs.copy(),
-        sorted(adata.obsm),
-        sorted(adata.uns),
-        adata.X.copy(),
-        sorted(adata.layers),
-    )
-
-
-def assert_unchanged(adata, before):
-    obs, obsm, uns, x, layers = before
-    pd.testing.assert_frame_equal(adata.obs, obs)
-    assert (sorted(adata.obsm), sorted(adata.uns), sorted(adata.layers)) == (obsm, uns, layers)
-    assert (x != adata.X).nnz == 0
 
 
 @pytest.mark.parametrize(("kwargs", "error", "message"), BAD.values(), ids=BAD)
@@ -220,20 +168,12 @@ def one_perturbation(adata):
     adata.obs["perturbation"] = np.where(np.arange(adata.n_obs) % 2, "control", "A")
 
 
-def spoil_obs(column, value):
-    def spoil(adata):
-        adata.obs[column] = adata.obs[column].astype(object)
-        adata.obs.iloc[4, adata.obs.columns.get_loc(column)] = value
-
-    return spoil
-
-
 SPOILED = {
     "label-nan": (spoil_label(np.nan), {}, "no value for 1 cell"),
     "label-empty": (spoil_label(""), {}, "empty part"),
     "label-A++B": (spoil_label("A++B"), {}, "'A\\+\\+B'.*empty part"),
     "negative": (spoil_count(-1.0), {}, "adata.X holds negative"),
-    "nan-count": (spoil_count(np.nan), {}, "adata.X holds negative or missing"),
+    "nan-count": (spoil_count(np.nan), {}, "adata.X holds missing or infinite"),
     "empty-cell": (empty_cell, {}, "cells without any count, first 'cell_7'"),
     "one-perturbation": (one_perturbation, {}, "fewer than two perturbations: 'A'"),
     "batch-nan": (spoil_obs("batch", np.nan), {}, "1 missing"),
@@ -299,46 +239,6 @@ def test_constant_gene_gives_no_nan(screen):
     assert torch.isfinite(model.get_elbo())
 
 
-def test_batch_that_a_query_does_not_share_raises_and_changes_nothing(plain_screen):
-    model = trained(plain_screen)
-    query = plain_screen.copy()
-    for key in ["perturbations", "_scvi_perturbations"]:
-        del query.obsm[key]
-    query.obs["batch"] = "elsewhere"
-    before = snapshot(query)
-    with pytest.raises(ValueError, match="elsewhere"):
-        query_of(model, query)
-    assert_unchanged(query, before)
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "message"),
-    [
-        pytest.param("depth", 0.0, "`size_factor_key`.* must be positive", id="size-factor-0"),
-        pytest.param("depth", np.inf, "`size_factor_key`.* finite", id="size-factor-inf"),
-        pytest.param("age", np.nan, "`continuous_covariate_keys`.* 1 missing", id="covariate-nan"),
-        pytest.param("age", "old", "`continuous_covariate_keys`.*'old'", id="covariate-text"),
-        pytest.param("donor", np.nan, "`categorical_covariate_keys`.* 1 missing", id="donor-nan"),
-    ],
-)
-@pytest.mark.parametrize("query", [False, True], ids=["setup", "query"])
-def test_covariates_are_checked_wherever_they_come_from(screen, column, value, message, query):
-    keys = {
-        "size_factor_key": "depth",
-        "categorical_covariate_keys": "donor",
-        "continuous_covariate_keys": ["age"],
-    }
-    spoiled = screen.copy()
-    spoil_obs(column, value)(spoiled)
-    if query:
-        model = trained(screen, setup=keys)
-        with pytest.raises(ValueError, match=message):
-            query_of(model, spoiled)
-    else:
-        with pytest.raises(ValueError, match=message):
-            set_up(spoiled, **keys)
-
-
 def test_matrix_under_our_own_key_can_be_set_up_twice(plain_screen):
     table = dosages_of(plain_screen)
     table["control"] = (plain_screen.obs["perturbation"] == "control").to_numpy(dtype=float)
@@ -362,13 +262,3 @@ def test_matrix_with_nan_raises_and_changes_nothing(plain_screen):
 def test_empty_delimiter_raises(plain_screen):
     with pytest.raises(ValueError, match="`delimiter` must not be empty"):
         set_up(plain_screen, delimiter="")
-
-
-def test_genes_of_a_query_are_compared_by_name(plain_screen):
-    model = trained(plain_screen)
-    with pytest.raises(ValueError, match="Reorder them"):
-        query_of(model, plain_screen[:, ::-1].copy())
-    renamed = plain_screen.copy()
-    renamed.var_names = ["other", *renamed.var_names[1:]]
-    with pytest.raises(ValueError, match="lacks 1 of the model's 20 genes, such as 'gene_0'"):
-        query_of(model, renamed)

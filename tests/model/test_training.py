@@ -1,8 +1,6 @@
-"""Training: the plan, splits, early stopping, seeds."""
+"""Training: splits, early stopping, seeds, settings."""
 
 import warnings
-from types import SimpleNamespace
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -11,9 +9,6 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 import scvi_sams as sams
-from scvi_sams.data._statistics import training_statistics
-from scvi_sams.train._best_weights import KeepBestWeights
-from scvi_sams.train._plan import SAMSTrainingPlan
 from tests.conftest import FEW_STEPS, SMALL, set_up, trained
 
 
@@ -34,62 +29,6 @@ def test_training_improves_the_bound(screen):
     model.train(**FEW_STEPS | {"max_epochs": 40})
     history = model.history["elbo_train"].to_numpy(dtype=float)
     assert history[-1] < history[0] - 1
-
-
-def test_groups_of_the_optimizer(model):
-    plan = SAMSTrainingPlan(model.module, lr=1e-4, lr_mask=0.5, weight_decay=0.1)
-    networks, effects, masks = plan.configure_optimizers()["optimizer"].param_groups
-    assert (networks["weight_decay"], effects["weight_decay"], masks["weight_decay"]) == (
-        0.1,
-        0,
-        0,
-    )
-    assert (networks["lr"], effects["lr"], masks["lr"]) == (1e-4, 1e-4, 0.5)
-    assert networks["eps"] == 1e-8
-    assert masks["params"][0] is model.module.perturbations.mask.logits
-    n_grouped = sum(len(group["params"]) for group in (networks, effects, masks))
-    assert n_grouped == len(list(model.module.parameters()))
-
-
-def test_divergence_has_full_weight_from_the_start_unless_asked(model):
-    assert SAMSTrainingPlan(model.module).n_epochs_kl_warmup is None
-    assert SAMSTrainingPlan(model.module, n_epochs_kl_warmup=5).n_epochs_kl_warmup == 5
-
-
-def test_statistics_are_those_of_the_training_cells_alone(screen):
-    set_up(screen, size_factor_key="depth")
-    model = sams.SAMSVAE(screen, **SMALL)
-    model.train(**FEW_STEPS)
-    rows = model.train_indices
-    assert len(rows) < screen.n_obs
-    x = screen.X.toarray()[rows]
-    received = screen.obsm["perturbations"].toarray()[rows] != 0
-    module = model.module
-    np.testing.assert_array_equal(module.perturbations.n_cells, received.sum(0))
-    np.testing.assert_allclose(module.encoder.log_mean, np.log1p(x).mean(0), rtol=1e-4)
-    np.testing.assert_allclose(1 / module.encoder.inverse_sd, np.log1p(x).std(0), rtol=1e-3)
-    mean = screen.obs["depth"].to_numpy()[rows].mean()
-    assert module.mean_size_factor.item() == pytest.approx(mean, rel=1e-5)
-
-
-def test_statistics_do_not_depend_on_chunks(screen, monkeypatch):
-    set_up(screen)
-    manager = sams.SAMSVAE(screen, **SMALL).adata_manager
-    whole = training_statistics(manager, np.arange(screen.n_obs), 6)
-    monkeypatch.setattr("scvi_sams.data._statistics._ROWS_AT_ONCE", 17)
-    chunked = training_statistics(manager, np.arange(screen.n_obs)[::-1], 6)
-    for a, b in zip(whole, chunked, strict=True):
-        torch.testing.assert_close(a, b)
-
-
-def test_training_on_keeps_the_standardisation_and_follows_the_numbers(screen):
-    screen.obs["half"] = np.where(np.arange(screen.n_obs) % 2, "train", "val")
-    model = trained(screen)
-    before = model.module.encoder.log_mean.clone()
-    model.train(**FEW_STEPS, split_key="half")
-    torch.testing.assert_close(model.module.encoder.log_mean, before)
-    received = screen.obsm["perturbations"].toarray()[1::2] != 0
-    np.testing.assert_array_equal(model.module.perturbations.n_cells, received.sum(0))
 
 
 def test_split_key_is_honoured(screen):
@@ -141,42 +80,43 @@ def test_perturbation_without_training_cell_warns_and_keeps_its_prior(screen):
     assert list(ate.obs["trained"]) == [False, True]
 
 
-def test_early_stopping_stops_and_the_best_weights_are_kept(screen):
+@pytest.mark.parametrize(
+    ("cls", "n_steps_dense"),
+    [
+        pytest.param(sams.SAMSVAE, 0, id="masked"),
+        pytest.param(sams.SAMSVAE, 40, id="dense-start"),
+        pytest.param(sams.CPAVAE, 40, id="no-masks"),
+    ],
+)
+def test_early_stopping_stops_and_the_best_weights_are_kept(screen, cls, n_steps_dense):
     class Record(Callback):
-        biases: ClassVar[list] = []
+        def __init__(self):
+            self.biases, self.are_free = [], []
 
         def on_validation_end(self, trainer, pl_module):
-            self.biases.append(pl_module.module.decoder.to_genes.bias.detach().clone())
+            module = pl_module.module
+            self.biases.append(module.likelihood.to_genes.bias.detach().clone())
+            self.are_free.append(bool(module.perturbations.masks_are_free))
 
-    set_up(screen)
-    model = sams.SAMSVAE(screen, **SMALL)
+    set_up(screen, cls)
+    model, record = cls(screen, **SMALL), Record()
     model.train(
         max_epochs=400,
         batch_size=64,
         enable_progress_bar=False,
         accelerator="cpu",
         early_stopping_patience=4,
-        plan_kwargs={"lr": 0.02},
-        callbacks=[Record()],
+        plan_kwargs={"lr": 0.02, "n_steps_dense": n_steps_dense},
+        callbacks=[record],
     )
     bound = model.history["elbo_validation"].to_numpy(dtype=float).ravel()
     assert len(bound) < 400
+    # the bounds of the dense start are those of another model, and do not count
+    assert all(record.are_free) == (n_steps_dense == 0 or not model.module.has_masks)
+    assert model.module.perturbations.masks_are_free
+    bound = np.where(record.are_free, bound, np.inf)
     assert bound.argmin() == len(bound) - 5
-    assert torch.equal(model.module.decoder.to_genes.bias, Record.biases[bound.argmin()])
-
-
-def test_best_weights_are_those_of_the_lowest_value(model):
-    plan = SimpleNamespace(module=model.module)
-    keep, bias = KeepBestWeights(), model.module.decoder.to_genes.bias
-    for epoch, value in enumerate([3.0, 1.0, 2.0]):
-        metrics = {"elbo_validation": torch.tensor(value)}
-        bias.data.fill_(epoch)
-        keep.on_validation_end(
-            SimpleNamespace(callback_metrics=metrics, current_epoch=epoch), plan
-        )
-    keep.on_train_end(None, plan)
-    assert keep.best_epoch == 1
-    assert (bias == 1).all()
+    assert torch.equal(model.module.likelihood.to_genes.bias, record.biases[bound.argmin()])
 
 
 def test_default_length_follows_steps_not_epochs(screen, monkeypatch):
@@ -200,50 +140,6 @@ def test_small_screens_warn_of_nothing(screen):
         warnings.filterwarnings("ignore", message=".*treespec, LeafSpec")
         warnings.filterwarnings("ignore", message=".*cells moved from training set")
         assert trained(screen).is_trained
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "message"),
-    [
-        pytest.param({"mask_prior": 1.5}, r"must be a probability in \(0, 1\)", id="mask_prior"),
-        pytest.param({"effect_prior_scale": 0}, "must be positive", id="effect_prior_scale"),
-        pytest.param({"effect_guide": "correlated"}, "'mean_field' or 'spike_slab'", id="guide"),
-        pytest.param({"mask_prior": None}, "probability", id="mask_prior-none"),
-        pytest.param({"gene_likelihood": "zinb"}, "must be 'nb'", id="gene_likelihood"),
-        pytest.param({"n_particles": 0}, "n_particles", id="n_particles"),
-        pytest.param({"n_latent": 0}, "n_latent", id="n_latent"),
-        pytest.param({"mask_kl_weight": -1}, "mask_kl_weight", id="mask_kl_weight"),
-    ],
-)
-def test_impossible_settings_raise_at_once(screen, kwargs, message):
-    set_up(screen)
-    with pytest.raises(ValueError, match=message):
-        sams.SAMSVAE(screen, **kwargs)
-
-
-def test_statistics_follow_the_split_that_trains_without_a_seed(screen):
-    scvi.settings.seed = None
-    set_up(screen)
-    model = sams.SAMSVAE(screen, **SMALL)
-    model.train(**FEW_STEPS)
-    received = screen.obsm["perturbations"].toarray()[model.train_indices] != 0
-    np.testing.assert_array_equal(model.module.perturbations.n_cells, received.sum(0))
-    assert not set(model.train_indices) & set(model.validation_indices)
-
-
-def test_weight_of_the_basal_divergence_falls_to_one_also_in_a_short_run(screen):
-    set_up(screen)
-    model = sams.SAMSVAE(screen, **SMALL)
-    model.train(**FEW_STEPS | {"max_epochs": 9}, plan_kwargs={"initial_kl_weight": 4.0})
-    weight = model.history["kl_weight"].to_numpy(dtype=float).ravel()
-    assert (np.diff(weight) <= 0).all()
-    assert weight[0] > 2
-    assert (weight[4:] == 1).all()
-
-
-def test_schedule_of_the_basal_divergence_can_be_left_out(model):
-    assert SAMSTrainingPlan(model.module, initial_kl_weight=1.0).kl_weight == 1
-    assert SAMSTrainingPlan(model.module).kl_weight == 10
 
 
 @pytest.mark.parametrize("name", ["max_epochs", "batch_size"])

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _ROWS_AT_ONCE = 20_000
 _ROWS_SHOWN = 100
+_RAW_COUNTS = "The model needs raw counts; pass the layer that holds them: `layer=`."
 
 
 class PerturbationField(BaseAnnDataField):
@@ -44,15 +45,20 @@ class PerturbationField(BaseAnnDataField):
         Key under which the model finds the lists.
     source
         Where the perturbations are read.
+    one_per_cell
+        Whether cells of several perturbations are refused.
     """
 
     NAMES_KEY = "names"
     CONTROL_KEY = "control"
 
-    def __init__(self, registry_key: str, source: PerturbationSource) -> None:
+    def __init__(
+        self, registry_key: str, source: PerturbationSource, *, one_per_cell: bool = False
+    ) -> None:
         super().__init__()
         self._registry_key = registry_key
         self._source = source
+        self._one_per_cell = one_per_cell
 
     @property
     def registry_key(self) -> str:
@@ -100,8 +106,16 @@ class PerturbationField(BaseAnnDataField):
         self._write(adata_target, onto(encoding, known))
         return dict(state_registry)
 
-    @staticmethod
-    def _write(adata: AnnData, encoding: Encoding) -> None:
+    def _write(self, adata: AnnData, encoding: Encoding) -> None:
+        if self._one_per_cell:
+            several = np.flatnonzero(np.diff(encoding.dosages.indptr) > 1)
+            if len(several):
+                raise ValueError(
+                    f"{self._source.describe()} gives {len(several)} cell(s) several "
+                    f"perturbations, first {listed(adata.obs_names[several], 3)}, and this model "
+                    "takes one per cell. Pass `perturbation_key=` with `delimiter=None` to take "
+                    "combinations as perturbations of their own, or drop these cells."
+                )
         adata.obsm[ADATA_KEYS.PERTURBATIONS] = encoding.dosages
         adata.uns[ADATA_KEYS.PERTURBATION_NAMES] = encoding.names
         adata.obsm[ADATA_KEYS.PACKED_PERTURBATIONS] = pack(encoding.dosages)
@@ -128,7 +142,10 @@ class PerturbationField(BaseAnnDataField):
 
 
 class CountsField(LayerField):
-    """Raw counts, checked in full.
+    """Raw counts, checked in full; or real values, for models that take them.
+
+    What the data holds is registered under ``HOLDS_KEY``: ``"counts"``, ``"fractions"`` (not all
+    integers) or ``"negative"`` (real values, some of them negative).
 
     Parameters
     ----------
@@ -140,13 +157,16 @@ class CountsField(LayerField):
         Whether cells without a count are fine (they are once size factors are given).
     """
 
+    HOLDS_KEY = "holds"
+
     def __init__(self, registry_key: str, layer: str | None, *, may_be_empty: bool) -> None:
         # scvi-tools' own check looks at a few values and does not take sparse arrays
         super().__init__(registry_key, layer, is_count_data=False)
         self._may_be_empty = may_be_empty
+        self._holds = "counts"
 
     def validate_field(self, adata: AnnData) -> None:
-        """Raise for negative or missing counts and for empty cells; warn for fractions."""
+        """Raise for missing or negative counts and for empty cells; warn for fractions."""
         if self.attr_key is not None and self.attr_key not in adata.layers:
             raise KeyError(
                 f"adata.layers has no {self.attr_key!r}; it has "
@@ -156,31 +176,37 @@ class CountsField(LayerField):
         where = "adata.X" if self.attr_key is None else f"adata.layers[{self.attr_key!r}]"
         if _get_adata_minify_type(adata) is not None:
             return  # counts were taken out on purpose
-        counts = self.get_field_data(adata)
-        fractional = False
+        x = self.get_field_data(adata)
+        fractional = negative = False
+        empty: list[str] = []
         for start in range(0, adata.n_obs, _ROWS_AT_ONCE):
-            rows = counts[start : start + _ROWS_AT_ONCE]
+            rows = x[start : start + _ROWS_AT_ONCE]
             values = rows.data if sparse.issparse(rows) else np.asarray(rows)
-            if not np.isfinite(values).all() or (values < 0).any():
-                raise ValueError(
-                    f"{where} holds negative or missing values; the model needs raw counts. "
-                    "Pass the layer that holds them: `layer=`."
-                )
+            if not np.isfinite(values).all():
+                raise ValueError(f"{where} holds missing or infinite values. {_RAW_COUNTS}")
+            negative = negative or bool((values < 0).any())
             fractional = fractional or bool((values != np.round(values)).any())
-            empty = np.flatnonzero(np.asarray(rows.sum(axis=1)).ravel() == 0)
-            if len(empty) and not self._may_be_empty:
-                cells = adata.obs_names[start + empty]
-                raise ValueError(
-                    f"{where} has cells without any count, first {listed(cells, 3)}. Drop them: "
-                    "`sc.pp.filter_cells(adata, min_counts=1)`, or pass `size_factor_key=`."
-                )
-        if fractional:
+            no_count = np.flatnonzero(np.asarray(rows.sum(axis=1)).ravel() == 0)
+            empty.extend(adata.obs_names[start + no_count])
+        if negative and not fractional:
+            raise ValueError(f"{where} holds negative counts. {_RAW_COUNTS}")
+        if empty and not negative and not self._may_be_empty:
+            raise ValueError(
+                f"{where} has cells without any count, first {listed(empty, 3)}. Drop them: "
+                "`sc.pp.filter_cells(adata, min_counts=1)`, or pass `size_factor_key=`."
+            )
+        self._holds = "negative" if negative else "fractions" if fractional else "counts"
+        if self._holds == "fractions":
             warnings.warn(
-                f"{where} holds values that are no integers. The model is one of raw counts: "
-                "are you sure this is what you want?",
+                f"{where} holds values that are no integers. The model is one of raw counts, "
+                "unless `gene_likelihood='normal'`: are you sure this is what you want?",
                 UserWarning,
                 stacklevel=settings.warnings_stacklevel,
             )
+
+    def register_field(self, adata: AnnData) -> dict[str, Any]:
+        """Register the data and what they hold."""
+        return {**super().register_field(adata), self.HOLDS_KEY: self._holds}
 
     def transfer_field(
         self, state_registry: dict[str, Any], adata_target: AnnData, **kwargs: Any
@@ -199,7 +225,8 @@ class CountsField(LayerField):
                 "The genes of the data are not those of the model in the model's order. "
                 "Reorder them: `adata = adata[:, model.gene_names].copy()`."
             )
-        return super().transfer_field(state_registry, adata_target, **kwargs)
+        registered = super().transfer_field(state_registry, adata_target, **kwargs)
+        return {**registered, self.HOLDS_KEY: self._holds}
 
 
 MuDataPerturbationField = MuDataWrapper(PerturbationField)

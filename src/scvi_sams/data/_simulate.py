@@ -4,40 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import anndata as ad
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
+from scipy.special import softmax
 
-Array = npt.NDArray[np.float64]
-
-_CELLS_FOR_TRUE_ATE = 2_000
+from scvi_sams.data._planted import (
+    CELLS_FOR_TRUE_ATE,
+    Array,
+    Network,
+    log_share,
+    orthogonal_network,
+    perturbation_names,
+    signed_effects,
+    to_anndata,
+    treatment_effects,
+)
 
 
 class _Screen(NamedTuple):
     """The fixed quantities of a simulated screen."""
 
     base: Array  # G
-    hidden: Array  # K x H
-    output: Array  # H x G
+    network: Network  # K to G
     batch_shift: Array  # batches x G
     theta: Array  # G
     library_size: float
     library_sd: float
 
-    def log_fold(self, z: Array) -> Array:
-        """Bias-free network with one hidden layer; cells x G, on the scale of its weights."""
-        hidden = z @ self.hidden
-        return np.where(hidden > 0, hidden, 0.2 * hidden) @ self.output
-
     def counts(self, z: Array, batch: npt.NDArray[np.intp], rng: np.random.Generator) -> Array:
         """Counts of cells with latent states ``z`` (cells x K); cells x G."""
-        logits = self.base + self.log_fold(z) + self.batch_shift[batch]
-        share = np.exp(logits - logits.max(axis=1, keepdims=True))
-        share /= share.sum(axis=1, keepdims=True)
+        share = softmax(self.base + self.network(z) + self.batch_shift[batch], axis=1)
         library = self.library_size * np.exp(rng.normal(0, self.library_sd, size=(len(z), 1)))
         mean = library * share
         return rng.negative_binomial(self.theta, self.theta / (self.theta + mean)).astype(float)
@@ -139,8 +140,7 @@ def simulate(
 
     conditions: list[tuple[int, ...]] = [(t,) for t in range(n_perturbations)]
     conditions += _choose_pairs(masks, n_combinations, rng)
-    width = len(str(n_perturbations - 1))
-    names = np.array([f"pert_{t:0{width}d}" for t in range(n_perturbations)], dtype=object)
+    names = perturbation_names(n_perturbations)
     cells: list[tuple[int, ...]] = [()] * n_control
     cells += [condition for condition in conditions for _ in range(n_cells_per_perturbation)]
     dose = [
@@ -159,29 +159,21 @@ def simulate(
     batch = rng.integers(n_batches, size=len(cells))
     counts = screen.counts(z_basal + offsets, batch, rng)
 
-    obs = pd.DataFrame(
-        {
-            "perturbation": pd.Categorical(["+".join(names[list(c)]) or "control" for c in cells]),
-            "batch": pd.Categorical([f"batch_{b}" for b in batch]),
-        },
-        index=[f"cell_{i}" for i in range(len(cells))],
-    )
+    obs: dict[str, Any] = {
+        "perturbation": pd.Categorical(["+".join(names[list(c)]) or "control" for c in cells]),
+        "batch": pd.Categorical([f"batch_{b}" for b in batch]),
+    }
     if doses is not None:
         obs["dosage"] = ["+".join(f"{amount:g}" for amount in d) or "0" for d in dose]
     kept = counts.sum(axis=1) > 0
-    adata = ad.AnnData(
-        X=sparse.csr_matrix(counts, dtype=np.float32),
-        obs=obs,
-        var=pd.DataFrame(index=[f"gene_{g}" for g in range(n_genes)]),
-        obsm={"z_basal_true": z_basal, "z_true": z_basal + offsets},
-        uns={
-            "truth": {
-                "masks": masks.astype(np.int8),
-                "effects": effects,
-                "perturbation_names": names,
-                "average_treatment_effects": _true_ate(screen, shifts, n_batches, rng),
-            }
-        },
+    adata = to_anndata(
+        sparse.csr_matrix(counts, dtype=np.float32),
+        obs,
+        z_basal=z_basal,
+        z=z_basal + offsets,
+        masks=masks,
+        effects=effects,
+        average_treatment_effects=_true_ate(screen, shifts, n_batches, rng),
     )
     return adata[kept].copy()
 
@@ -198,20 +190,17 @@ def _masks_and_effects(
     empty = np.flatnonzero(masks.sum(axis=1) == 0)
     masks[empty, rng.integers(n_latent, size=len(empty))] = 1
     masks[rng.permutation(n_perturbations)[: round(null_fraction * n_perturbations)]] = 0
-    sign = rng.choice([-1.0, 1.0], size=masks.shape)
-    return masks, sign * rng.normal(effect_size, effect_size / 10, size=masks.shape)
+    return masks, signed_effects(masks.shape, effect_size, rng)
 
 
 def _random_screen(
     shifts: Array, n_genes: int, n_batches: int, library_size: float, rng: np.random.Generator
 ) -> _Screen:
-    n_latent, n_hidden = shifts.shape[1], 50
-    hidden = _orthogonal(n_latent, n_hidden, rng)
-    output = _orthogonal(n_hidden, n_genes, rng)
+    n_latent = shifts.shape[1]
+    network = orthogonal_network([n_latent, 50, n_genes], rng)
     screen = _Screen(
         base=rng.normal(size=n_genes),
-        hidden=hidden,
-        output=output,
+        network=network,
         batch_shift=rng.normal(0, 0.2, size=(n_batches, n_genes)),
         theta=rng.gamma(5.0, 1.0, size=n_genes) + 0.5,
         library_size=library_size,
@@ -219,12 +208,7 @@ def _random_screen(
     )
     reference = rng.normal(size=(1_000, n_latent)) + shifts[rng.integers(len(shifts), size=1_000)]
     # each gene varies with a standard deviation of 0.5 in log expression
-    return screen._replace(output=0.5 * output / screen.log_fold(reference).std(axis=0))
-
-
-def _orthogonal(n_in: int, n_out: int, rng: np.random.Generator) -> Array:
-    q, _ = np.linalg.qr(rng.normal(size=(max(n_in, n_out), min(n_in, n_out))))
-    return q if n_in >= n_out else q.T
+    return screen._replace(network=network.scaled(reference, sd=0.5))
 
 
 def _choose_pairs(
@@ -239,12 +223,8 @@ def _choose_pairs(
 
 def _true_ate(screen: _Screen, shifts: Array, n_batches: int, rng: np.random.Generator) -> Array:
     """ATE of each perturbation at dose 1, the same basal states in both arms; T x G."""
-    z = rng.normal(size=(_CELLS_FOR_TRUE_ATE, shifts.shape[1]))
+    z = rng.normal(size=(CELLS_FOR_TRUE_ATE, shifts.shape[1]))
     batch = rng.integers(n_batches, size=len(z))
-
-    def mean_log(z: Array) -> Array:
-        counts = screen.counts(z, batch, rng)
-        return np.log2(1 + 1e4 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)).mean(0)
-
-    control = mean_log(z)
-    return np.stack([mean_log(z + shift) - control for shift in shifts])
+    return treatment_effects(
+        lambda z: log_share(screen.counts(z, batch, rng)).mean(axis=0), shifts, z
+    )

@@ -23,7 +23,7 @@ from scvi_sams.model._base import PerturbationModel
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from scvi_sams.module._likelihood import NegativeBinomial
+    from scvi_sams.module._distributions import CountDistribution
 
 
 class TreatmentEffectsMixin(PerturbationModel):
@@ -35,7 +35,7 @@ class TreatmentEffectsMixin(PerturbationModel):
         perturbations: str | Sequence[str] | None = None,
         *,
         n_samples: int = 2_500,
-        normalization: Literal["log2_cp10k", "mean"] = "log2_cp10k",
+        normalization: Literal["log2_cp10k", "mean"] | None = None,
         seed: int = 0,
     ) -> AnnData:
         r"""Average treatment effect of perturbations on each gene, against no perturbation.
@@ -58,7 +58,8 @@ class TreatmentEffectsMixin(PerturbationModel):
             Cells simulated per condition and arm.
         normalization
             Scale of y: ``"log2_cp10k"`` for :math:`\log_2(1 + 10^4 x / \sum x)` of sampled
-            counts, relative to the genes of the model; ``"mean"`` for expected counts per cell.
+            counts, relative to the genes of the model; ``"mean"`` for expected values (counts per
+            cell). By default ``"log2_cp10k"`` of counts and ``"mean"`` of real values.
         seed
             Of the random numbers; the global state is not touched.
 
@@ -79,9 +80,17 @@ class TreatmentEffectsMixin(PerturbationModel):
         self._check_if_trained(warn=False)
         if n_samples < 2:
             raise ValueError(f"`n_samples` must be at least 2; it is {n_samples}.")
+        is_of_counts = self.module.likelihood.is_of_counts
+        if normalization is None:
+            normalization = "log2_cp10k" if is_of_counts else "mean"
         if normalization not in ("log2_cp10k", "mean"):
             raise ValueError(
                 f"`normalization` must be 'log2_cp10k' or 'mean'; it is {normalization!r}."
+            )
+        if normalization == "log2_cp10k" and not is_of_counts:
+            raise ValueError(
+                "`normalization='log2_cp10k'` is of counts, and this model is one of real values. "
+                "Use `normalization='mean'`."
             )
         names = as_tuple(self.perturbation_names if perturbations is None else perturbations)
         if not names:
@@ -109,11 +118,12 @@ class TreatmentEffectsMixin(PerturbationModel):
     ) -> torch.Tensor:
         """ATE of the perturbations ``members`` together; G."""
         n_samples = len(cells[SCVI_KEYS.OBSERVED_LIB_SIZE])
+        index = members.expand(n_samples, -1)
         with _seeded(seed):
             z_basal = torch.randn(n_samples, self.module.n_latent, device=self.device)
-            shifts = self.module.perturbations.rsample_shifts(members, n_samples)
-            perturbed = self._counts_given(z_basal + shifts.sum(1), cells)
-            unperturbed = self._counts_given(z_basal, cells)
+            shift = self.module.perturbations.rsample(members, n_samples).shift.sum(1)
+            perturbed = self._expression_given(z_basal + shift, index, 1.0, cells)
+            unperturbed = self._expression_given(z_basal, index, 0.0, cells)
             if normalization == "mean":
                 return (perturbed.mean - unperturbed.mean).mean(0)
             x, x0 = perturbed.sample_coupled(unperturbed)
@@ -143,10 +153,18 @@ class TreatmentEffectsMixin(PerturbationModel):
             for key, values in reference.items()
         }
 
-    def _counts_given(self, z: torch.Tensor, cells: dict[str, torch.Tensor]) -> NegativeBinomial:
-        """Distribution of the counts of cells with states ``z`` (cells x K)."""
+    def _expression_given(
+        self, z: torch.Tensor, index: torch.Tensor, dose: float, cells: dict[str, torch.Tensor]
+    ) -> CountDistribution:
+        """Distribution of what is measured of cells with states ``z`` (cells x K).
+
+        They received the perturbations ``index`` (cells x D) at one dose.
+        """
+        received = torch.cat([index, torch.full_like(index, dose, dtype=z.dtype)], dim=-1)
         library = torch.log(cells[SCVI_KEYS.OBSERVED_LIB_SIZE])
-        inputs = self.module._get_generative_input(cells, {"z": z, "library": library})
+        inputs = self.module._get_generative_input(
+            {**cells, REGISTRY_KEYS.PERTURBATIONS: received}, {"z": z, "library": library}
+        )
         return self.module.generative(**inputs)["px"]
 
 

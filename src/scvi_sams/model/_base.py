@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ class PerturbationModel(BaseMinifiedModeModelClass):
     """A scvi-tools model of a perturbation screen."""
 
     module: SAMSVAEModule
+    _one_perturbation_per_cell: ClassVar[bool] = False
 
     @property
     def perturbation_names(self) -> npt.NDArray[np.object_]:
@@ -40,11 +41,16 @@ class PerturbationModel(BaseMinifiedModeModelClass):
         self, adata: AnnData | MuData | None = None, copy_if_view: bool = True
     ) -> AnnData | MuData:
         """Set up data like the model's; data that cannot be is left as it was."""
+        data = self._given(adata)
+        with unchanged_on_error(data):
+            return super()._validate_anndata(data, copy_if_view)
+
+    def _given(self, adata: AnnData | MuData | None) -> AnnData | MuData:
+        """The data given, or else the model's own."""
         data = self.adata if adata is None else adata
         if data is None:
             raise ValueError("The model was loaded without data; pass `adata`.")
-        with unchanged_on_error(data):
-            return super()._validate_anndata(data, copy_if_view)
+        return data
 
     def minify_adata(self, *args: Any, **kwargs: Any) -> None:
         """Keep latent states in place of counts; see scvi-tools' ``minify_adata``.

@@ -15,6 +15,7 @@ from scvi.model._utils import scrna_raw_counts_properties
 from scvi.model.base import RNASeqMixin
 from scvi.model.base._de_core import _de_core
 
+from scvi_sams.data._names import as_tuple
 from scvi_sams.model._base import PerturbationModel
 
 if TYPE_CHECKING:
@@ -45,10 +46,14 @@ class ExpressionMixin(RNASeqMixin, PerturbationModel):
     ) -> npt.NDArray[np.float32] | pd.DataFrame:
         """Decoded expression; see :meth:`scvi.model.base.RNASeqMixin.get_normalized_expression`.
 
-        Genes are those of the model, also when the data is a MuData. Importance weights are
-        refused: their derivation takes a standard normal prior for the states, while here a
-        perturbed state's prior is shifted by its perturbations.
+        Genes are those of the model, also when the data is a MuData. With
+        ``gene_likelihood="normal"`` the values are expected ones in the unit of the data, which
+        have no library size. Importance weights are refused: their derivation takes a standard
+        normal prior for the states, while here a perturbed state's prior is shifted by its
+        perturbations.
         """
+        if library_size not in (1, "latent"):
+            self._check_supports("normal", "`library_size`", "Leave it out.")
         if weights == "importance":
             raise NotImplementedError(
                 "Importance weights assume a standard normal prior of the latent state, which "
@@ -78,10 +83,30 @@ class ExpressionMixin(RNASeqMixin, PerturbationModel):
         cells = data.obs_names if indices is None else data.obs_names[indices]
         return pd.DataFrame(values, columns=genes, index=cells)
 
+    def get_likelihood_parameters(
+        self, *args: Any, **kwargs: Any
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """Parameters of a negative binomial likelihood.
+
+        See :meth:`scvi.model.base.RNASeqMixin.get_likelihood_parameters`.
+        """
+        advice = "Their means are `get_normalized_expression(library_size='latent')`."
+        self._check_supports(("poisson", "normal"), "`get_likelihood_parameters`", advice)
+        return super().get_likelihood_parameters(*args, **kwargs)
+
+    def get_feature_correlation_matrix(self, *args: Any, **kwargs: Any) -> pd.DataFrame:
+        """Correlations of genes under a negative binomial likelihood.
+
+        See :meth:`scvi.model.base.RNASeqMixin.get_feature_correlation_matrix`.
+        """
+        advice = "Correlate `get_normalized_expression()` or `posterior_predictive_sample()`."
+        self._check_supports(("poisson", "normal"), "`get_feature_correlation_matrix`", advice)
+        return super().get_feature_correlation_matrix(*args, **kwargs)
+
     def posterior_predictive_sample(
         self, *args: Any, gene_list: Sequence[str] | None = None, **kwargs: Any
     ) -> GCXS:
-        """Replicated counts; see :meth:`scvi.model.base.RNASeqMixin.posterior_predictive_sample`.
+        """Replicated data; see :meth:`scvi.model.base.RNASeqMixin.posterior_predictive_sample`.
 
         Genes are those of the model, also when the data is a MuData.
         """
@@ -106,8 +131,10 @@ class ExpressionMixin(RNASeqMixin, PerturbationModel):
         See :meth:`scvi.model.base.RNASeqMixin.differential_expression`.
 
         On a MuData the groups are columns of ``mdata.obs`` and the genes those of the RNA
-        modality.
+        modality. With ``gene_likelihood="normal"`` there are no fold changes to compare.
         """
+        advice = "Compare `get_normalized_expression()`, or `get_average_treatment_effects()`."
+        self._check_supports("normal", "`differential_expression`", advice)
         groups = {
             "groupby": groupby,
             "group1": group1,
@@ -146,3 +173,11 @@ class ExpressionMixin(RNASeqMixin, PerturbationModel):
             **groups,
             **(options | kwargs),
         )
+
+    def _check_supports(self, without: str | tuple[str, ...], what: str, advice: str) -> None:
+        """Raise if the model's likelihood is one of those ``without`` the meaning of ``what``."""
+        likelihood = self.module.gene_likelihood
+        if likelihood in as_tuple(without):
+            raise NotImplementedError(
+                f"{what} means nothing with gene_likelihood={likelihood!r}. {advice}"
+            )

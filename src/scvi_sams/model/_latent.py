@@ -83,12 +83,15 @@ class LatentStateMixin(VAEMixin, PerturbationModel):
             dataloader = self._make_data_loader(
                 adata=adata, indices=indices, batch_size=batch_size, **data_loader_kwargs
             )
+        posterior = self.module.perturbations
+        expected = give_mean or return_dist
         means, variances = [], []
+        shifts = posterior.expected_shifts()
         for tensors in dataloader:
-            state = self.module.latent_state(
-                tensors, basal=kind == "basal", expected_offset=give_mean or return_dist
-            )
-            means.append((state.loc if give_mean or return_dist else state.sample()).cpu())
+            if not expected:
+                shifts = posterior.rsample(posterior.everything, 1).shift.squeeze(0)
+            state = self.module.latent_state(tensors, shifts, basal=kind == "basal")
+            means.append((state.loc if expected else state.sample()).cpu())
             variances.append(state.variance.cpu())
         mean = torch.cat(means).numpy()
         return (mean, torch.cat(variances).numpy()) if return_dist else mean

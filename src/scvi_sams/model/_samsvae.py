@@ -4,32 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from scvi import REGISTRY_KEYS as SCVI_KEYS
-from scvi.data._constants import _SETUP_ARGS_KEY
-
-from scvi_sams.model._ate import TreatmentEffectsMixin
-from scvi_sams.model._base import PerturbationModel
 from scvi_sams.model._effects import PerturbationEffectsMixin
-from scvi_sams.model._expression import ExpressionMixin
-from scvi_sams.model._latent import LatentStateMixin
-from scvi_sams.model._setup import PerturbationSetupMixin
-from scvi_sams.model._training import PerturbationTrainingMixin
-from scvi_sams.module._module import SAMSVAEModule
+from scvi_sams.model._family import PerturbationVAE
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
+    from scvi_sams.module._parts import MaskPrior
 
-class SAMSVAE(
-    PerturbationSetupMixin,
-    PerturbationEffectsMixin,
-    TreatmentEffectsMixin,
-    ExpressionMixin,
-    LatentStateMixin,
-    PerturbationTrainingMixin,
-    PerturbationModel,
-):
+
+class SAMSVAE(PerturbationEffectsMixin, PerturbationVAE):
     """Sparse additive mechanism shift variational autoencoder.
 
     A cell's latent state is its basal state plus one sparse shift per perturbation that it
@@ -46,27 +31,44 @@ class SAMSVAE(
         Number of latent dimensions K.
     n_hidden, n_layers
         Width and number of hidden layers of both networks.
+    dropout_rate
+        Dropout of the genes that the encoder reads; by default 0.1 of counts and 0 of real values.
     effect_guide
         Posterior of the effects: ``"spike_slab"`` (they fall back to their prior where the mask
-        is off) or ``"mean_field"`` (they do not depend on the mask).
+        is off), ``"mean_field"`` (they do not depend on the mask) or ``"correlated"`` (a network
+        reads them off the whole mask of their perturbation).
     mask_prior
-        Prior probability that a perturbation touches a dimension, in (0, 1).
+        Prior probability that a perturbation touches a dimension, in (0, 1); ``("beta", a, b)``
+        if it is unknown, and each entry has one of its own with this Beta prior; None for no
+        masks, which is the CPA-VAE.
+    inclusion_posterior
+        Posterior of unknown probabilities: ``"beta"``, or ``"point"``.
     effect_prior_scale
         Prior standard deviation of an effect, in standard deviations of the basal state.
     mask_kl_weight
-        Additional weight of the masks' divergence for each cell; presses for sparser masks. It is
-        part of the loss, not of the bounds that are reported.
+        Additional weight w of the masks' divergence for each cell. With N cells, an entry of a
+        mask has to be worth the divergence of N / (1 + w N) independent ones; so w acts like a
+        correlation between the cells of a perturbation, which a model that is never quite right
+        leaves in them, and without which masks of many cells come out dense. It is part of the
+        loss, not of the bounds that are reported; 0 for the evidence lower bound alone.
     mean_field_encoder
         Whether the encoder of the basal state leaves out the sampled offset.
     gene_likelihood
-        Likelihood of the counts: ``"nb"``, negative binomial with one dispersion per gene.
+        Likelihood: of counts ``"nb"`` (negative binomial), ``"zinb"`` (zero-inflated) or
+        ``"poisson"``, and ``"normal"`` of real values, which have no library size.
+    dispersion
+        Dispersion (of ``"normal"``, the standard deviation) of each gene, ``"gene"``, or of each
+        gene in each cell, ``"gene-cell"``.
+    objective
+        What training maximises: the evidence lower bound, ``"elbo"``, or the importance-weighted
+        one of ``n_particles`` samples, ``"iwelbo"``.
     n_particles
         Joint samples of all latent variables per training step.
 
     Raises
     ------
     ValueError
-        If a setting is impossible.
+        If a setting is impossible, or does not fit the data.
 
     Examples
     --------
@@ -80,10 +82,6 @@ class SAMSVAE(
     (580, 5)
     """
 
-    _module_cls = SAMSVAEModule
-    _LATENT_QZM_KEY = "sams_latent_qzm"
-    _LATENT_QZV_KEY = "sams_latent_qzv"
-
     def __init__(
         self,
         adata: AnnData | MuData | None = None,
@@ -92,40 +90,33 @@ class SAMSVAE(
         n_latent: int = 50,
         n_hidden: int = 400,
         n_layers: int = 1,
-        effect_guide: Literal["spike_slab", "mean_field"] = "spike_slab",
-        mask_prior: float = 0.01,
+        dropout_rate: float | None = None,
+        effect_guide: Literal["spike_slab", "mean_field", "correlated"] = "spike_slab",
+        mask_prior: MaskPrior = 0.01,
+        inclusion_posterior: Literal["beta", "point"] = "beta",
         effect_prior_scale: float = 1.0,
-        mask_kl_weight: float = 0.0,
+        mask_kl_weight: float = 0.05,
         mean_field_encoder: bool = False,
-        gene_likelihood: Literal["nb"] = "nb",
+        gene_likelihood: Literal["nb", "zinb", "poisson", "normal"] = "nb",
+        dispersion: Literal["gene", "gene-cell"] = "gene",
+        objective: Literal["elbo", "iwelbo"] = "elbo",
         n_particles: int = 5,
     ) -> None:
         super().__init__(adata, registry)
-        n_cats = self.get_state_registry(SCVI_KEYS.CAT_COVS_KEY).get("n_cats_per_key")
-        self.module = self._module_cls(
-            n_input=self.summary_stats.n_vars,
-            n_perturbations=self.summary_stats.n_perturbations,
-            n_batch=self.summary_stats.n_batch,
-            n_cats_per_cov=n_cats,
-            n_continuous_cov=self.summary_stats.get("n_extra_continuous_covs", 0),
+        self._build_module(
             n_latent=n_latent,
             n_hidden=n_hidden,
             n_layers=n_layers,
+            dropout_rate=dropout_rate,
             effect_guide=effect_guide,
             mask_prior=mask_prior,
+            inclusion_posterior=inclusion_posterior,
             effect_prior_scale=effect_prior_scale,
             mask_kl_weight=mask_kl_weight,
             mean_field_encoder=mean_field_encoder,
             gene_likelihood=gene_likelihood,
+            dispersion=dispersion,
+            objective=objective,
             n_particles=n_particles,
-            use_size_factor=self.registry_[_SETUP_ARGS_KEY]["size_factor_key"] is not None,
-        )
-        self.module.minified_data_type = self.minified_data_type
-        self._model_summary_string = (
-            f"{type(self).__name__} of {self.summary_stats.n_perturbations} perturbations × "
-            f"{self.summary_stats.n_vars} genes\n"
-            f"n_latent: {n_latent}, n_hidden: {n_hidden}, n_layers: {n_layers}, "
-            f"effect_guide: {effect_guide}, mask_prior: {mask_prior}, "
-            f"effect_prior_scale: {effect_prior_scale}, n_particles: {n_particles}"
         )
         self.init_params_ = self._get_init_params(locals())

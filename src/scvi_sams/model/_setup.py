@@ -118,7 +118,9 @@ class PerturbationSetupMixin(PerturbationModel):
             source = ObsmSource(str(perturbation_obsm_key), as_tuple(control))
         fields = [
             CountsField(SCVI_KEYS.X_KEY, layer, may_be_empty=size_factor_key is not None),
-            PerturbationField(REGISTRY_KEYS.PERTURBATIONS, source),
+            PerturbationField(
+                REGISTRY_KEYS.PERTURBATIONS, source, one_per_cell=cls._one_perturbation_per_cell
+            ),
             BatchField(SCVI_KEYS.BATCH_KEY, batch_key),
             SizeFactorField(SCVI_KEYS.SIZE_FACTOR_KEY, size_factor_key, required=False),
             CategoricalCovariatesField(
@@ -215,6 +217,7 @@ class PerturbationSetupMixin(PerturbationModel):
             MuDataPerturbationField(
                 REGISTRY_KEYS.PERTURBATIONS,
                 source,
+                one_per_cell=cls._one_perturbation_per_cell,
                 mod_key=where.guide_layer if from_guides else where.perturbation_key,
             ),
             MuDataBatchField(SCVI_KEYS.BATCH_KEY, batch_key, mod_key=where.batch_key),

@@ -173,7 +173,10 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, PerturbationModel):
 
     def _prepare_module(self, train_indices: np.ndarray) -> None:
         statistics = training_statistics(
-            self.adata_manager, train_indices, len(self.perturbation_names)
+            self.adata_manager,
+            train_indices,
+            len(self.perturbation_names),
+            counts=self.module.likelihood.is_of_counts,
         )
         untrained = self.perturbation_names[
             np.flatnonzero(statistics.n_cells_per_perturbation.numpy() == 0)
@@ -201,7 +204,8 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, PerturbationModel):
         for tensors in self._make_data_loader(self.adata, indices=some):
             counts = tensors.pop(SCVI_KEYS.X_KEY)
             del tensors[REGISTRY_KEYS.PERTURBATIONS]
-            tensors[SCVI_KEYS.OBSERVED_LIB_SIZE] = counts.sum(-1, keepdim=True)
+            library = counts.sum(-1, keepdim=True)
+            tensors[SCVI_KEYS.OBSERVED_LIB_SIZE] = library.clamp(min=1)
             for key, values in tensors.items():
                 columns.setdefault(key, []).append(values.numpy())
         return {key: np.concatenate(values) for key, values in columns.items()}

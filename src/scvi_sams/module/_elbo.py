@@ -1,6 +1,8 @@
-"""The evidence lower bound."""
+"""The training objective: the evidence lower bound, or its importance-weighted kin."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from scvi import REGISTRY_KEYS as SCVI_KEYS
@@ -11,10 +13,10 @@ from torch import nn
 from torch.distributions import Distribution, Normal, kl_divergence
 
 from scvi_sams._constants import MODULE_KEYS, REGISTRY_KEYS
-from scvi_sams.module._perturbations import PerturbationPosterior, unpack
-from scvi_sams.module._predictive import Tensors
+from scvi_sams.module._perturbations import PerturbationDraw, PerturbationPosterior, unpack
+from scvi_sams.module._predictive import Tensors, log_mean_exp, log_prior_ratio
 
-InferenceOutputs = dict[str, torch.Tensor | Distribution | None]
+InferenceOutputs = dict[str, torch.Tensor | Distribution | PerturbationDraw | None]
 
 
 class ElboMixin(nn.Module):
@@ -30,10 +32,23 @@ class ElboMixin(nn.Module):
     cells, this is the bound of the whole data. Because each cell carries its own share,
     scvi-tools' ``elbo_train``, ``elbo_validation`` and ``get_elbo`` hold the global terms at the
     right scale.
+
+    The importance-weighted objective replaces the mean over P joint samples ("particles") of all
+    latent variables by the logarithm of the mean of their weights,
+
+    .. math::
+        \mathrm{IWELBO}_i = \log \frac1P \sum_p \exp\Big\{
+        \log\frac{p(x_i | z_{ip}) \, p(z^b_{ip})}{q(z^b_{ip})}
+        + \sum_{t : d_{it} \ne 0} \frac{1}{N_t} \log\frac{p(m_{tp}, e_{tp})}{q(m_{tp}, e_{tp})}
+        \Big\}
+
+    (Burda et al. 2016; Bereket & Karaletsos 2023). With one particle the two have the same
+    expectation.
     """
 
     perturbations: PerturbationPosterior
     mask_kl_weight: float
+    objective: Literal["elbo", "iwelbo"]
 
     @unsupported_if_adata_minified
     def loss(
@@ -43,23 +58,32 @@ class ElboMixin(nn.Module):
         generative_outputs: dict[str, Distribution],
         kl_weight: torch.Tensor | float = 1.0,
     ) -> LossOutput:
-        """Negative evidence lower bound, averaged over particles and over the cells of a batch.
+        """Negative objective, averaged over the cells of a batch.
 
         ``kl_weight`` weighs the divergence of the basal states. The losses per cell that are
-        reported are never weighted.
+        reported are those of the evidence lower bound, never weighted.
         """
-        reconstruction, kl_z = self._local_terms(tensors, inference_outputs, generative_outputs)
-        kl_mask, kl_effects, extra = self._global_terms(tensors)
-        loss = reconstruction + kl_weight * kl_z + kl_mask + kl_effects + extra
+        log_px, kl_z = self._local_terms(tensors, inference_outputs, generative_outputs)
+        kl_mask, kl_effects, extra = self._global_terms(tensors, inference_outputs)
+        reconstruction, kl_z_mean = -log_px.mean(0), kl_z.mean(0)
+        if self.objective == "elbo":
+            loss = reconstruction + kl_weight * kl_z_mean + kl_mask + kl_effects
+        else:
+            z, qz = inference_outputs[MODULE_KEYS.Z_BASAL], inference_outputs[MODULE_KEYS.QZ_BASAL]
+            assert isinstance(z, torch.Tensor)
+            assert isinstance(qz, Normal)
+            log_ratio_z = log_prior_ratio(z, qz).view_as(log_px)
+            log_ratio = self._global_log_ratio(tensors, inference_outputs)
+            loss = -log_mean_exp(log_px + kl_weight * log_ratio_z + log_ratio)
         return LossOutput(
-            loss=loss.mean(),
+            loss=(loss + extra).mean(),
             reconstruction_loss=reconstruction,
             kl_local={
-                MODULE_KEYS.KL_Z: kl_z,
+                MODULE_KEYS.KL_Z: kl_z_mean,
                 MODULE_KEYS.KL_PERTURBATIONS: kl_mask + kl_effects,
             },
             extra_metrics={
-                "kl_z": kl_z.mean(),
+                "kl_z": kl_z_mean.mean(),
                 "kl_mask": kl_mask.mean(),
                 "kl_effects": kl_effects.mean(),
             },
@@ -71,23 +95,38 @@ class ElboMixin(nn.Module):
         inference_outputs: InferenceOutputs,
         generative_outputs: dict[str, Distribution],
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Reconstruction loss and divergence of the basal state, averaged over particles; B."""
+        """Log likelihood and divergence of the basal state, each P x B."""
         qz = inference_outputs[MODULE_KEYS.QZ_BASAL]
         assert isinstance(qz, Normal)
         prior = Normal(torch.zeros_like(qz.loc), torch.ones_like(qz.scale), validate_args=False)
-        kl_z = kl_divergence(qz, prior).sum(-1)  # P x B
+        kl_z = kl_divergence(qz, prior).sum(-1)
         log_prob = generative_outputs[SCVI_MODULE_KEYS.PX_KEY].log_prob(tensors[SCVI_KEYS.X_KEY])
         n_cells = kl_z.shape[-1]
-        return (
-            -log_prob.sum(-1).view(-1, n_cells).mean(0),
-            kl_z.view(-1, n_cells).mean(0),
-        )
+        return log_prob.sum(-1).view(-1, n_cells), kl_z.view(-1, n_cells)
 
-    def _global_terms(self, tensors: Tensors) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _global_terms(
+        self, tensors: Tensors, inference_outputs: InferenceOutputs
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Each cell's share of the masks' and effects' divergence, and the extra weight; B."""
-        index, dosage = unpack(tensors[REGISTRY_KEYS.PERTURBATIONS])
-        rows, position = torch.unique(index, return_inverse=True)
-        kl_mask, kl_effects = (kl[position] for kl in self.perturbations.kl(rows))  # B x D
-        share = self.perturbations.shares(index, dosage)
+        draw, position, share = self._received(tensors, inference_outputs)
+        kl_mask, kl_effects = (kl[position] for kl in self.perturbations.kl(draw))  # B x D
         extra = self.mask_kl_weight * (share > 0)
         return (share * kl_mask).sum(-1), (share * kl_effects).sum(-1), (extra * kl_mask).sum(-1)
+
+    def _global_log_ratio(
+        self, tensors: Tensors, inference_outputs: InferenceOutputs
+    ) -> torch.Tensor:
+        """Each cell's share of log p(m, e) - log q(m, e), P x B."""
+        draw, position, share = self._received(tensors, inference_outputs)
+        return (share * self.perturbations.log_ratio(draw)[:, position]).sum(-1)
+
+    def _received(
+        self, tensors: Tensors, inference_outputs: InferenceOutputs
+    ) -> tuple[PerturbationDraw, torch.Tensor, torch.Tensor]:
+        """Sample of the batch's perturbations, its rows and shares of each cell (B x D)."""
+        draw = inference_outputs[MODULE_KEYS.DRAW]
+        position = inference_outputs[MODULE_KEYS.POSITION]
+        assert isinstance(draw, PerturbationDraw)
+        assert isinstance(position, torch.Tensor)
+        share = self.perturbations.shares(*unpack(tensors[REGISTRY_KEYS.PERTURBATIONS]))
+        return draw, position, share

@@ -1,4 +1,4 @@
-"""The SAMS-VAE as a scvi-tools module."""
+"""The SAMS-VAE and its family as one scvi-tools module."""
 
 from __future__ import annotations
 
@@ -9,29 +9,33 @@ from scvi import REGISTRY_KEYS as SCVI_KEYS
 from scvi.module._constants import MODULE_KEYS as SCVI_MODULE_KEYS
 from scvi.module.base import BaseMinifiedModeModuleClass, auto_move_data
 from torch import nn
-from torch.distributions import Distribution, Normal
-from torch.nn import functional as F
+from torch.distributions import Normal
 
 from scvi_sams._constants import MODULE_KEYS, REGISTRY_KEYS
 from scvi_sams.module._elbo import ElboMixin, InferenceOutputs
-from scvi_sams.module._likelihood import NegativeBinomial
-from scvi_sams.module._mask import BernoulliMask
-from scvi_sams.module._mean_field import MeanFieldEffects
-from scvi_sams.module._networks import BasalEncoder, Decoder
-from scvi_sams.module._perturbations import PerturbationPosterior, offset, unpack
+from scvi_sams.module._generative import GenerativeMixin
+from scvi_sams.module._likelihoods import GENE_LIKELIHOODS
+from scvi_sams.module._mask import FullMask
+from scvi_sams.module._networks import (
+    BasalEncoder,
+    Decoder,
+    DosageInput,
+    PerturbedStateEncoder,
+)
+from scvi_sams.module._parts import EffectGuideName, MaskPrior, check_settings, make_perturbations
+from scvi_sams.module._perturbations import offset, unpack
 from scvi_sams.module._predictive import PredictiveMixin, Tensors
-from scvi_sams.module._spike_slab import SpikeSlabEffects
+from scvi_sams.module._rotation import sparse_rotation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scvi_sams.data._statistics import TrainingStatistics
+    from scvi_sams.module._perturbations import PerturbationDraw
 
-EFFECT_GUIDES = {"mean_field": MeanFieldEffects, "spike_slab": SpikeSlabEffects}
 
-
-class SAMSVAEModule(ElboMixin, PredictiveMixin, BaseMinifiedModeModuleClass):
-    r"""Sparse additive mechanism shift variational autoencoder.
+class SAMSVAEModule(ElboMixin, GenerativeMixin, PredictiveMixin, BaseMinifiedModeModuleClass):
+    r"""Sparse additive mechanism shift variational autoencoder, and its family.
 
     .. math::
         m_{tk} &\sim \mathrm{Bernoulli}(\pi), \quad e_{tk} \sim N(0, \sigma_e^2), \quad
@@ -43,6 +47,9 @@ class SAMSVAEModule(ElboMixin, PredictiveMixin, BaseMinifiedModeModuleClass):
     for counts :math:`x_i` of library size :math:`\ell_i`, dosages :math:`d_i` and covariates
     :math:`c_i` (Bereket & Karaletsos 2023). The loss is the negative evidence lower bound per
     cell, in nats; every divergence in it has a closed form given the sampled mask.
+
+    Three switches make the family: the prior of the masks, the guide of the effects, and the
+    prior of the latent state.
 
     Parameters
     ----------
@@ -58,18 +65,32 @@ class SAMSVAEModule(ElboMixin, PredictiveMixin, BaseMinifiedModeModuleClass):
         Number of continuous covariates.
     n_latent, n_hidden, n_layers
         Latent dimensions K, width and number of the hidden layers of both networks.
+    dropout_rate
+        Dropout of the genes that the encoder reads.
     effect_guide
-        ``"spike_slab"`` or ``"mean_field"``.
+        ``"spike_slab"``, ``"mean_field"``, ``"correlated"``, ``"point"`` or ``"none"``.
     mask_prior
-        Prior inclusion probability π.
+        Prior inclusion probability π, or ``("beta", a, b)`` for an unknown one of each entry, or
+        None for no masks.
+    inclusion_posterior
+        Posterior of unknown inclusion probabilities, ``"beta"`` or ``"point"``.
     effect_prior_scale
         Prior standard deviation σ_e of an effect.
+    latent_prior
+        Where the perturbations enter. ``"basal"``: a basal state with a standard normal prior is
+        shifted by them, and the guide infers the basal state. ``"shifted"``: they shift the mean
+        of the state's prior, and the guide infers the state. ``"standard"``: the state has a
+        standard normal prior, and encoder and decoder see the dosages.
     mask_kl_weight
         Additional weight of the masks' divergence for every cell that received the perturbation.
     mean_field_encoder
         Whether the basal encoder leaves out the sampled offset.
     gene_likelihood
-        ``"nb"``: negative binomial, one inverse dispersion θ_g per gene.
+        ``"nb"``, ``"zinb"``, ``"poisson"`` or ``"normal"``.
+    dispersion
+        ``"gene"`` or ``"gene-cell"``: one dispersion per gene, or one per gene and cell.
+    objective
+        ``"elbo"`` or ``"iwelbo"``.
     n_particles
         Joint samples of all latent variables per training step, P.
     use_size_factor
@@ -82,8 +103,8 @@ class SAMSVAEModule(ElboMixin, PredictiveMixin, BaseMinifiedModeModuleClass):
     """
 
     use_observed_lib_size = True
-    mean_size_factor: torch.Tensor
     is_prepared: torch.Tensor
+    is_settled: torch.Tensor
 
     def __init__(
         self,
@@ -96,54 +117,65 @@ class SAMSVAEModule(ElboMixin, PredictiveMixin, BaseMinifiedModeModuleClass):
         n_latent: int = 50,
         n_hidden: int = 400,
         n_layers: int = 1,
-        effect_guide: Literal["spike_slab", "mean_field"] = "spike_slab",
-        mask_prior: float = 0.01,
+        dropout_rate: float = 0.0,
+        effect_guide: EffectGuideName = "spike_slab",
+        mask_prior: MaskPrior = 0.01,
+        inclusion_posterior: Literal["beta", "point"] = "beta",
         effect_prior_scale: float = 1.0,
+        latent_prior: Literal["basal", "shifted", "standard"] = "basal",
         mask_kl_weight: float = 0.0,
         mean_field_encoder: bool = False,
-        gene_likelihood: Literal["nb"] = "nb",
+        gene_likelihood: Literal["nb", "zinb", "poisson", "normal"] = "nb",
+        dispersion: Literal["gene", "gene-cell"] = "gene",
+        objective: Literal["elbo", "iwelbo"] = "elbo",
         n_particles: int = 5,
         use_size_factor: bool = False,
     ) -> None:
         super().__init__()
-        _check_settings(
-            {
-                "n_latent": n_latent,
-                "n_hidden": n_hidden,
-                "n_layers": n_layers,
-                "n_particles": n_particles,
-            },
-            {
-                "effect_guide": (effect_guide, tuple(EFFECT_GUIDES)),
-                "gene_likelihood": (gene_likelihood, ("nb",)),
-            },
-            mask_kl_weight,
-        )
+        check_settings(locals())
         self.gene_likelihood = gene_likelihood
         self.n_latent = n_latent
         self.n_particles = n_particles
         self.mask_kl_weight = mask_kl_weight
+        self.objective = objective
         self.use_size_factor = use_size_factor
         # a single category says nothing and gets no input
         self.n_categories = [n if n > 1 else 0 for n in (n_batch, *(n_cats_per_cov or ()))]
-        self.perturbations = PerturbationPosterior(
-            BernoulliMask(n_perturbations, n_latent, prior=mask_prior),
-            EFFECT_GUIDES[effect_guide](n_perturbations, n_latent, prior_scale=effect_prior_scale),
-        )
-        self.encoder = BasalEncoder(
-            n_input, n_latent, n_hidden, n_layers, sees_offset=not mean_field_encoder
-        )
-        self.decoder = Decoder(
+        self.perturbations = make_perturbations(
+            n_perturbations,
             n_latent,
-            sum(self.n_categories) + n_continuous_cov,
+            effect_guide=effect_guide,
+            mask_prior=mask_prior,
+            inclusion_posterior=inclusion_posterior,
+            effect_prior_scale=effect_prior_scale,
+        )
+        likelihood = GENE_LIKELIHOODS[gene_likelihood]
+        encoder = PerturbedStateEncoder if latent_prior == "shifted" else BasalEncoder
+        self.encoder = encoder(
             n_input,
+            n_latent,
             n_hidden,
             n_layers,
-            sums_to_one=not use_size_factor,
+            sees_offset=latent_prior == "basal" and not mean_field_encoder,
+            counts=likelihood.is_of_counts,
+            dropout_rate=dropout_rate,
         )
-        self.log_theta = nn.Parameter(torch.zeros(n_input))  # G
+        self.decoder = Decoder(
+            n_latent, sum(self.n_categories) + n_continuous_cov, n_hidden, n_layers
+        )
+        self.dosage_inputs = (
+            nn.ModuleDict(
+                {part: DosageInput(n_perturbations, n_hidden) for part in ("encoder", "decoder")}
+            )
+            if latent_prior == "standard"
+            else None
+        )
+        self.likelihood = likelihood(
+            n_hidden, n_input, dispersion=dispersion, sums_to_one=not use_size_factor
+        )
         self.register_buffer("mean_size_factor", torch.ones(()))
         self.register_buffer("is_prepared", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("is_settled", torch.zeros((), dtype=torch.bool))
 
     def prepare(self, statistics: TrainingStatistics) -> None:
         """Take what training needs to know of its cells.
@@ -156,16 +188,32 @@ class SAMSVAEModule(ElboMixin, PredictiveMixin, BaseMinifiedModeModuleClass):
         statistics
             Computed from the training cells alone.
         """
-        device = self.log_theta.device
+        device = self.mean_size_factor.device
         self.perturbations.set_n_cells(statistics.n_cells_per_perturbation.to(device))
         if self.is_prepared:
             return
-        self.encoder.set_standardisation(
-            statistics.log_mean.to(device), statistics.log_sd.to(device)
-        )
-        self.decoder.start_at(statistics.mean_share.to(device))
+        input_sd = statistics.input_sd.to(device)
+        self.encoder.set_standardisation(statistics.input_mean.to(device), input_sd)
+        self.likelihood.start_at(statistics.mean_expression.to(device), input_sd)
         self.mean_size_factor.copy_(statistics.mean_size_factor)
         self.is_prepared.fill_(True)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether there are masks to learn."""
+        return not isinstance(self.perturbations.masks, FullMask)
+
+    def start_dense(self) -> None:
+        """Learn shifts without masks, until :meth:`settle_axes`."""
+        self.perturbations.masks_are_free.fill_(False)
+
+    def settle_axes(self) -> None:
+        """Rotate the latent space to the axes of sparsest shifts, and set the masks free."""
+        rotation = sparse_rotation(self.perturbations.expected_shifts())
+        for part in (self.perturbations.effects, self.encoder, self.decoder):
+            part.rotate(rotation)
+        self.perturbations.masks_are_free.fill_(True)
+        self.is_settled.fill_(True)
 
     def _get_inference_input(
         self, tensors: Tensors, full_forward_pass: bool = False, **kwargs: object
@@ -187,7 +235,7 @@ class SAMSVAEModule(ElboMixin, PredictiveMixin, BaseMinifiedModeModuleClass):
         x: torch.Tensor,
         perturbations: torch.Tensor,
         n_samples: int = 1,
-        shifts: torch.Tensor | None = None,
+        draw: PerturbationDraw | None = None,
     ) -> InferenceOutputs:
         """Sample the latent variables of cells.
 
@@ -199,21 +247,24 @@ class SAMSVAEModule(ElboMixin, PredictiveMixin, BaseMinifiedModeModuleClass):
             The cells' packed perturbations, of shape B x 2D.
         n_samples
             Number of particles P.
-        shifts
-            Given samples of m ⊙ e for all perturbations, of shape P x T x K; sampled for the
-            perturbations in the mini-batch if None.
+        draw
+            Given sample of the masks and effects of all perturbations; sampled for those in the
+            mini-batch if None.
         """
         index, dosage = unpack(perturbations)
-        if shifts is None:
+        if draw is None:
             rows, position = torch.unique(index, return_inverse=True)
-            shifts = self.perturbations.rsample_shifts(rows, n_samples)  # P x R x K
+            draw = self.perturbations.rsample(rows, n_samples)
         else:
             position = index
-        shift = offset(shifts, position, dosage)  # P x B x K
+        shift = offset(draw.shift, position, dosage)  # P x B x K
         if n_samples == 1:
             shift = shift.squeeze(0)
-        qz_basal = self.encoder(x, shift)
+        qz_basal = self.encoder(x, shift, self._condition("encoder", perturbations))
         z_basal = qz_basal.rsample()  # P x B x K
+        library = (
+            x.sum(-1, keepdim=True) if self.likelihood.is_of_counts else x.new_ones(len(x), 1)
+        )
         return {
             SCVI_MODULE_KEYS.Z_KEY: z_basal + shift,
             SCVI_MODULE_KEYS.QZ_KEY: Normal(
@@ -221,7 +272,9 @@ class SAMSVAEModule(ElboMixin, PredictiveMixin, BaseMinifiedModeModuleClass):
             ),
             MODULE_KEYS.Z_BASAL: z_basal,
             MODULE_KEYS.QZ_BASAL: qz_basal,
-            SCVI_MODULE_KEYS.LIBRARY_KEY: torch.log(x.sum(-1, keepdim=True)),
+            MODULE_KEYS.DRAW: draw,
+            MODULE_KEYS.POSITION: position,
+            SCVI_MODULE_KEYS.LIBRARY_KEY: torch.log(library),
             SCVI_MODULE_KEYS.QL_KEY: None,  # library sizes are observed
         }
 
@@ -244,121 +297,29 @@ class SAMSVAEModule(ElboMixin, PredictiveMixin, BaseMinifiedModeModuleClass):
 
     @torch.inference_mode()
     @auto_move_data
-    def latent_state(self, tensors: Tensors, *, basal: bool, expected_offset: bool) -> Normal:
-        """Distribution of the cells' states given an offset.
+    def latent_state(self, tensors: Tensors, shifts: torch.Tensor, *, basal: bool) -> Normal:
+        """Distribution of the cells' states given the shifts of all perturbations.
 
         Parameters
         ----------
         tensors
             A mini-batch of B cells.
+        shifts
+            Shift of each perturbation, of shape T x K.
         basal
-            Whether to leave the offset out.
-        expected_offset
-            Whether the offset is its posterior mean, rather than one sample.
+            Whether to leave the cells' offsets out.
 
         Returns
         -------
         Normal of shape B x K.
         """
-        index, dosage = unpack(tensors[REGISTRY_KEYS.PERTURBATIONS])
-        if expected_offset:
-            shifts = self.perturbations.expected_shifts()
-        else:
-            everything = torch.arange(len(self.perturbations.n_cells), device=index.device)
-            shifts = self.perturbations.rsample_shifts(everything, 1).squeeze(0)
-        shift = offset(shifts, index, dosage)  # B x K
+        perturbations = tensors[REGISTRY_KEYS.PERTURBATIONS]
+        shift = offset(shifts, *unpack(perturbations))  # B x K
         if self.minified_data_type is None:
-            state = self.encoder(tensors[SCVI_KEYS.X_KEY], shift)
+            condition = self._condition("encoder", perturbations)
+            state = self.encoder(tensors[SCVI_KEYS.X_KEY], shift, condition)
             perturbed = state.loc + shift
         else:
             perturbed = tensors[SCVI_KEYS.LATENT_QZM_KEY]
             state = Normal(perturbed - shift, tensors[SCVI_KEYS.LATENT_QZV_KEY].sqrt())
         return Normal(state.loc if basal else perturbed, state.scale, validate_args=False)
-
-    def _get_generative_input(
-        self,
-        tensors: Tensors,
-        inference_outputs: InferenceOutputs,
-        **kwargs: object,
-    ) -> dict[str, object]:
-        return {
-            SCVI_MODULE_KEYS.Z_KEY: inference_outputs[SCVI_MODULE_KEYS.Z_KEY],
-            SCVI_MODULE_KEYS.LIBRARY_KEY: inference_outputs[SCVI_MODULE_KEYS.LIBRARY_KEY],
-            SCVI_MODULE_KEYS.BATCH_INDEX_KEY: tensors[SCVI_KEYS.BATCH_KEY],
-            SCVI_MODULE_KEYS.CAT_COVS_KEY: tensors.get(SCVI_KEYS.CAT_COVS_KEY),
-            SCVI_MODULE_KEYS.CONT_COVS_KEY: tensors.get(SCVI_KEYS.CONT_COVS_KEY),
-            SCVI_MODULE_KEYS.SIZE_FACTOR_KEY: tensors.get(SCVI_KEYS.SIZE_FACTOR_KEY),
-        }
-
-    @auto_move_data
-    def generative(
-        self,
-        z: torch.Tensor,
-        library: torch.Tensor,
-        batch_index: torch.Tensor,
-        cat_covs: torch.Tensor | None = None,
-        cont_covs: torch.Tensor | None = None,
-        size_factor: torch.Tensor | None = None,
-        transform_batch: int | None = None,
-    ) -> dict[str, Distribution]:
-        """Distribution of counts given latent states.
-
-        Parameters
-        ----------
-        z
-            Perturbed states, of shape ... x B x K.
-        library
-            Log library sizes, of shape B x 1.
-        batch_index, cat_covs, cont_covs
-            Covariates, of shape B x 1, B x number of covariates.
-        size_factor
-            Size factors as the user gave them, of shape B x 1.
-        transform_batch
-            Batch to decode every cell in, instead of its own.
-        """
-        if transform_batch is not None:
-            batch_index = torch.full_like(batch_index, transform_batch)
-        if self.use_size_factor:
-            assert size_factor is not None
-            library = torch.log(size_factor / self.mean_size_factor)
-        log_share = self.decoder(z, self._covariates(batch_index, cat_covs, cont_covs))
-        log_mu = log_share + library  # ... x B x G
-        px = NegativeBinomial(
-            mu=torch.exp(log_mu),
-            theta=torch.exp(self.log_theta),
-            scale=torch.exp(log_share),
-            log_mu=log_mu,
-        )
-        return {SCVI_MODULE_KEYS.PX_KEY: px}
-
-    def _covariates(
-        self,
-        batch_index: torch.Tensor,
-        cat_covs: torch.Tensor | None,
-        cont_covs: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """One-hot batch and categories beside the continuous covariates; B x C."""
-        codes = batch_index if cat_covs is None else torch.cat([batch_index, cat_covs], dim=-1)
-        columns = [
-            F.one_hot(code.long(), n).to(self.log_theta.dtype)
-            for code, n in zip(codes.unbind(-1), self.n_categories, strict=True)
-            if n
-        ]
-        if cont_covs is not None:
-            columns.append(cont_covs)
-        return torch.cat(columns, dim=-1) if columns else self.log_theta.new_zeros(len(codes), 0)
-
-
-def _check_settings(
-    counts: dict[str, int], choices: dict[str, tuple[object, tuple[str, ...]]], weight: float
-) -> None:
-    for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f"`{name}` must be at least 1; it is {value}.")
-    for name, (chosen, known) in choices.items():
-        if chosen not in known:
-            raise ValueError(
-                f"`{name}` must be {' or '.join(map(repr, known))}; it is {chosen!r}."
-            )
-    if weight < 0:
-        raise ValueError(f"`mask_kl_weight` must not be negative; it is {weight}.")

@@ -1,4 +1,4 @@
-"""The two networks: from counts to a basal state, from a state to expected expression."""
+"""The two networks: from a cell to its basal state, and from a state to a hidden layer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class ResidualTrunk(nn.Module):
     r"""Hidden layers after the first, each added to what it reads.
 
     .. math::
-        h \leftarrow h + \mathrm{LeakyReLU}(W h + b)
+        h \leftarrow h + \mathrm{GELU}(W h + b)
 
     Parameters
     ----------
@@ -28,9 +28,9 @@ class ResidualTrunk(nn.Module):
 
     def forward(self, first: torch.Tensor) -> torch.Tensor:
         """From the first layer's linear output to the last hidden state, both ... x H."""
-        hidden = F.leaky_relu(first)
+        hidden = F.gelu(first)
         for layer in self.layers:
-            hidden = hidden + F.leaky_relu(layer(hidden))
+            hidden = hidden + F.gelu(layer(hidden))
         return hidden
 
 
@@ -38,12 +38,13 @@ class BasalEncoder(nn.Module):
     r"""Posterior of the basal state.
 
     .. math::
-        q(z^b_i | \cdot) = N(\mathrm{NN}([h(x_i), o_i])), \qquad
+        q(z^b_i | \cdot) = N(\mathrm{NN}([h(x_i), o_i]) + (A h(x_i), 0)), \qquad
         h(x) = (\log(1 + x) - \mathrm{mean}) / \mathrm{sd}
 
-    with counts :math:`x_i` and the sampled offset :math:`o_i = \sum_t d_{it} m_t \odot e_t` of
-    the same particle. The first layer is linear in its two inputs, so x is read once however
-    many particles there are.
+    with counts :math:`x_i` (real values enter without the logarithm) and the sampled offset
+    :math:`o_i = \sum_t d_{it} m_t \odot e_t` of the same particle. The first layer is linear in
+    its inputs, so x is read once however many particles there are. The linear map A adds to the
+    location: most of a state can be read off the data linearly.
 
     Parameters
     ----------
@@ -51,91 +52,156 @@ class BasalEncoder(nn.Module):
         Sizes G, K, H and the number of hidden layers.
     sees_offset
         Whether the offset is an input; without it the posterior is mean-field.
+    counts
+        Whether x are counts.
+    dropout_rate
+        Share of the inputs from x that are set to their mean in training.
     """
 
-    log_mean: torch.Tensor
+    input_mean: torch.Tensor
     inverse_sd: torch.Tensor
 
     def __init__(
-        self, n_genes: int, n_latent: int, n_hidden: int, n_layers: int, *, sees_offset: bool
-    ) -> None:
-        super().__init__()
-        self.register_buffer("log_mean", torch.zeros(n_genes))
-        self.register_buffer("inverse_sd", torch.ones(n_genes))
-        self.from_counts = nn.Linear(n_genes, n_hidden)
-        self.from_offset = nn.Linear(n_latent, n_hidden, bias=False) if sees_offset else None
-        self.trunk = ResidualTrunk(n_hidden, n_layers)
-        self.loc = nn.Linear(n_hidden, n_latent)
-        self.raw_scale = nn.Linear(n_hidden, n_latent)
-
-    def set_standardisation(self, log_mean: torch.Tensor, log_sd: torch.Tensor) -> None:
-        """Take mean and sd (G) of log(1 + x) over training cells; a constant gene reads as 0."""
-        self.log_mean.copy_(log_mean)
-        self.inverse_sd.copy_(torch.where(log_sd > 1e-6, 1 / log_sd.clamp(min=1e-6), 0.0))
-
-    def forward(self, x: torch.Tensor, offset: torch.Tensor) -> Normal:
-        """Posterior over z^b (... x B x K) from counts (B x G) and offsets (... x B x K)."""
-        standardised = (torch.log1p(x) - self.log_mean) * self.inverse_sd
-        first = self.from_counts(standardised)  # B x H
-        if self.from_offset is not None:
-            first = first + self.from_offset(offset)  # ... x B x H
-        hidden = self.trunk(first)
-        loc, scale = self.loc(hidden), F.softplus(self.raw_scale(hidden)) + 1e-4
-        return Normal(loc.expand(offset.shape), scale.expand(offset.shape), validate_args=False)
-
-
-class Decoder(nn.Module):
-    r"""Expected expression of a latent state.
-
-    .. math::
-        \log \rho_i = \log\mathrm{softmax}(f_\theta(z_i, c_i))
-        \quad\text{or}\quad \log\mathrm{softplus}(f_\theta(z_i, c_i))
-
-    with the state :math:`z_i` and the covariates :math:`c_i`. Shares of the observed library sum
-    to one (softmax); relative to a size factor they need not (softplus).
-
-    Parameters
-    ----------
-    n_latent, n_covariates, n_genes, n_hidden, n_layers
-        Sizes K, C, G, H and the number of hidden layers.
-    sums_to_one
-        Whether the shares are those of the observed library.
-    """
-
-    def __init__(
         self,
-        n_latent: int,
-        n_covariates: int,
         n_genes: int,
+        n_latent: int,
         n_hidden: int,
         n_layers: int,
         *,
-        sums_to_one: bool,
+        sees_offset: bool,
+        counts: bool = True,
+        dropout_rate: float = 0.0,
     ) -> None:
         super().__init__()
-        self.sums_to_one = sums_to_one
+        self.counts = counts
+        self.dropout = nn.Dropout(dropout_rate)
+        self.register_buffer("input_mean", torch.zeros(n_genes))
+        self.register_buffer("inverse_sd", torch.ones(n_genes))
+        self.from_genes = nn.Linear(n_genes, n_hidden)
+        self.from_offset = nn.Linear(n_latent, n_hidden, bias=False) if sees_offset else None
+        self.trunk = ResidualTrunk(n_hidden, n_layers)
+        self.loc = nn.Linear(n_hidden, n_latent)
+        self.linear_loc = nn.Linear(n_genes, n_latent, bias=False)
+        self.raw_scale = nn.Linear(n_hidden, n_latent)
+
+    def set_standardisation(self, mean: torch.Tensor, sd: torch.Tensor) -> None:
+        """Take mean and sd (G) of the inputs over training cells; a constant gene reads as 0."""
+        self.input_mean.copy_(mean)
+        self.inverse_sd.copy_(torch.where(sd > 1e-6, 1 / sd.clamp(min=1e-6), 0.0))
+
+    def forward(
+        self, x: torch.Tensor, offset: torch.Tensor, condition: torch.Tensor | None = None
+    ) -> Normal:
+        """Posterior over z^b, ... x B x K.
+
+        From x (B x G), offsets (... x B x K) and conditions (B x H).
+        """
+        inputs = torch.log1p(x) if self.counts else x
+        standardised = self.dropout((inputs - self.input_mean) * self.inverse_sd)
+        first = self.from_genes(standardised)  # B x H
+        if condition is not None:
+            first = first + condition
+        if self.from_offset is not None:
+            first = first + self.from_offset(offset)  # ... x B x H
+        hidden = self.trunk(first)
+        loc = self.loc(hidden) + self.linear_loc(standardised)
+        scale = F.softplus(self.raw_scale(hidden)) + 1e-4
+        return Normal(loc.expand(offset.shape), scale.expand(offset.shape), validate_args=False)
+
+    @torch.no_grad()
+    def rotate(self, rotation: torch.Tensor) -> None:
+        """Follow a rotation of the latent space, z → z R (K x K); the scales approximately."""
+        if self.from_offset is not None:
+            self.from_offset.weight.copy_(self.from_offset.weight @ rotation)
+        rotate_head(self.loc, rotation)
+        self.linear_loc.weight.copy_(rotation.T @ self.linear_loc.weight)
+        rotate_head(self.raw_scale, rotation.square())
+
+
+class PerturbedStateEncoder(BasalEncoder):
+    r"""Posterior of the basal state that follows from one of the perturbed state.
+
+    .. math::
+        q(z_i | x_i) = N(\mathrm{NN}(h(x_i))), \qquad z^b_i = z_i - o_i
+
+    as SVAE+ has it (Lopez et al. 2023): the guide does not know the perturbation, and the
+    divergence of :math:`z_i` from :math:`N(o_i, I)` is that of :math:`z^b_i` from :math:`N(0, I)`.
+    """
+
+    def forward(
+        self, x: torch.Tensor, offset: torch.Tensor, condition: torch.Tensor | None = None
+    ) -> Normal:
+        """Posterior over z^b (... x B x K) from x (B x G) and offsets (... x B x K)."""
+        state = super().forward(x, offset, condition)
+        return Normal(state.loc - offset, state.scale, validate_args=False)
+
+
+class Decoder(nn.Module):
+    r"""Hidden layer of a latent state, from which the likelihood takes its parameters.
+
+    .. math::
+        f_\theta(z_i, c_i)
+
+    with the state :math:`z_i` and the covariates :math:`c_i`.
+
+    Parameters
+    ----------
+    n_latent, n_covariates, n_hidden, n_layers
+        Sizes K, C, H and the number of hidden layers.
+    """
+
+    def __init__(self, n_latent: int, n_covariates: int, n_hidden: int, n_layers: int) -> None:
+        super().__init__()
         self.from_state = nn.Linear(n_latent, n_hidden)
         self.from_covariates = (
             nn.Linear(n_covariates, n_hidden, bias=False) if n_covariates else None
         )
         self.trunk = ResidualTrunk(n_hidden, n_layers)
-        self.to_genes = nn.Linear(n_hidden, n_genes)
 
-    @torch.no_grad()
-    def start_at(self, share: torch.Tensor) -> None:
-        """Set the output bias to the mean share of each gene (G) over training cells."""
-        share = share.clamp(min=1e-8)
-        self.to_genes.bias.copy_(
-            torch.log(share) if self.sums_to_one else share + torch.log(-torch.expm1(-share))
-        )
+    def forward(
+        self, z: torch.Tensor, covariates: torch.Tensor, condition: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Hidden layer, ... x B x H.
 
-    def forward(self, z: torch.Tensor, covariates: torch.Tensor) -> torch.Tensor:
-        """Log share (... x B x G) of states (... x B x K) under covariates (B x C)."""
+        From states (... x B x K), covariates (B x C) and conditions (B x H).
+        """
         first = self.from_state(z)  # ... x B x H
         if self.from_covariates is not None:
             first = first + self.from_covariates(covariates)
-        logits = self.to_genes(self.trunk(first))  # ... x B x G
-        if self.sums_to_one:
-            return F.log_softmax(logits, dim=-1)
-        # softplus(y) -> exp(y) far below zero, where its own log would be -inf
-        return torch.where(logits < -15, logits, torch.log(F.softplus(logits.clamp(min=-15))))
+        if condition is not None:
+            first = first + condition
+        return self.trunk(first)
+
+    @torch.no_grad()
+    def rotate(self, rotation: torch.Tensor) -> None:
+        """Follow a rotation of the latent space, z → z R (K x K)."""
+        self.from_state.weight.copy_(self.from_state.weight @ rotation)
+
+
+class DosageInput(nn.Module):
+    r"""A linear layer on dosages, read from the short list of a cell's perturbations.
+
+    .. math::
+        \sum_t d_{it} w_t
+
+    Parameters
+    ----------
+    n_perturbations, n_hidden
+        Number of perturbations T and width H. The weights start at zero, so that a perturbation
+        without training cells is as no perturbation.
+    """
+
+    def __init__(self, n_perturbations: int, n_hidden: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(n_perturbations, n_hidden))  # T x H
+
+    def forward(self, index: torch.Tensor, dosage: torch.Tensor) -> torch.Tensor:
+        """Conditions (B x H) from indices and doses (B x D)."""
+        return (self.weight[index] * dosage.unsqueeze(-1)).sum(-2)
+
+
+@torch.no_grad()
+def rotate_head(head: nn.Linear, rotation: torch.Tensor) -> None:
+    """Rotate the outputs of a linear layer, y → y R (K x K)."""
+    head.weight.copy_(rotation.T @ head.weight)
+    head.bias.copy_(head.bias @ rotation)

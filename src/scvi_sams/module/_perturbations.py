@@ -2,11 +2,42 @@ r"""The global variables of the model: masks and effects of all perturbations.""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import nn
 
 from scvi_sams.module._effects import EffectGuide
-from scvi_sams.module._mask import BernoulliMask
+from scvi_sams.module._mask import FullMask, Mask
+
+_N_SAMPLES = 256
+_ELEMENTS_AT_ONCE = 2**24
+
+
+class PerturbationDraw(NamedTuple):
+    """A joint sample of masks and effects.
+
+    Attributes
+    ----------
+    rows
+        Perturbations sampled, of shape R.
+    mask, effect
+        Samples of m and e, each of shape P x R x K.
+    """
+
+    rows: torch.Tensor
+    mask: torch.Tensor
+    effect: torch.Tensor
+
+    @property
+    def shift(self) -> torch.Tensor:
+        """M ⊙ e, of shape P x R x K."""
+        return self.mask * self.effect
+
+    def split(self, n_particles: int) -> list[PerturbationDraw]:
+        """The same in parts of at most ``n_particles``."""
+        parts = zip(self.mask.split(n_particles), self.effect.split(n_particles), strict=True)
+        return [PerturbationDraw(self.rows, mask, effect) for mask, effect in parts]
 
 
 class PerturbationPosterior(nn.Module):
@@ -22,41 +53,102 @@ class PerturbationPosterior(nn.Module):
     the same :math:`N_t` serve validation cells, so that both bounds have one scale. A
     perturbation without a training cell has no share anywhere: its posterior is its prior.
 
+    Until :meth:`set_masks_free` every mask is full: at first, shifts are learned without masks.
+
     Parameters
     ----------
-    mask
+    masks
         Posterior of the masks.
     effects
         Posterior of the effects given the masks.
+    n_perturbations, n_latent
+        Numbers of perturbations T and of latent dimensions K.
     """
 
     n_cells: torch.Tensor
+    masks_are_free: torch.Tensor
 
-    def __init__(self, mask: BernoulliMask, effects: EffectGuide) -> None:
+    def __init__(
+        self, masks: Mask, effects: EffectGuide, n_perturbations: int, n_latent: int
+    ) -> None:
         super().__init__()
-        self.mask = mask
+        self.masks = masks
         self.effects = effects
-        self.register_buffer("n_cells", torch.zeros(mask.logits.shape[0]))  # T
+        self.full_mask = FullMask(n_latent)
+        self.register_buffer("n_cells", torch.zeros(n_perturbations))  # T
+        self.register_buffer("masks_are_free", torch.ones((), dtype=torch.bool))
+
+    @property
+    def mask(self) -> Mask:
+        """The masks in use: full ones until they are set free."""
+        return self.masks if self.masks_are_free else self.full_mask
+
+    @property
+    def everything(self) -> torch.Tensor:
+        """Indices of all perturbations, T."""
+        return torch.arange(len(self.n_cells), device=self.n_cells.device)
+
+    @property
+    def inclusion_probability(self) -> torch.Tensor:
+        """q(m = 1), of shape T x K."""
+        return self.mask.inclusion(self.everything)
 
     def set_n_cells(self, n_cells: torch.Tensor) -> None:
         """Take the numbers of training cells N_t, of shape T; untrained rows become the prior."""
         self.n_cells.copy_(n_cells)
         untrained = torch.nonzero(self.n_cells == 0).squeeze(-1)
-        self.mask.reset_to_prior(untrained)
+        self.masks.reset_to_prior(untrained)
         self.effects.reset_to_prior(untrained)
 
-    def rsample_shifts(self, rows: torch.Tensor, n_particles: int) -> torch.Tensor:
-        r"""Sample the shifts :math:`m_t \odot e_t` of ``rows`` (R); P x R x K."""
-        return self.effects.rsample_shift(self.mask.rsample(rows, n_particles), rows)
+    def rsample(self, rows: torch.Tensor, n_particles: int) -> PerturbationDraw:
+        """Sample masks and effects of ``rows`` (R)."""
+        mask = self.mask.rsample(rows, n_particles)
+        return PerturbationDraw(rows, mask, self.effects.rsample(mask, rows))
 
+    @torch.no_grad()
     def expected_shifts(self) -> torch.Tensor:
         r"""Posterior mean :math:`E[m_t \odot e_t]`, of shape T x K."""
-        return self.mask.inclusion_probability * self.effects.loc
+        mean, _ = self.effect_mean_and_sd()
+        return self.inclusion_probability * mean
 
-    def kl(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Divergences of masks and of effects of ``rows`` (R), each of shape R, in nats."""
-        inclusion = torch.sigmoid(self.mask.logits[rows])
-        return self.mask.kl(rows).sum(-1), self.effects.kl(inclusion, rows).sum(-1)
+    @torch.no_grad()
+    def effect_mean_and_sd(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation of each effect given that its mask is on, each T x K.
+
+        Where an effect depends on the masks of other dimensions, these are averaged over samples
+        that are the same at every call.
+        """
+        parts = []
+        n_latent = self.full_mask.nothing.shape[0]
+        for rows in self.everything.split(max(_ELEMENTS_AT_ONCE // (_N_SAMPLES * n_latent), 1)):
+            mask = self._repeatable_masks(rows)  # S x R x K
+            mean, sd = (value.expand_as(mask) for value in self.effects.mean_and_sd(mask, rows))
+            # a dimension that is hardly ever on is read off all samples
+            weight = torch.where(mask.sum(0) > 0, mask, 1.0)
+            weight = weight / weight.sum(0)
+            average = (weight * mean).sum(0)  # R x K
+            variance = (weight * (sd.square() + (mean - average).square())).sum(0)
+            parts.append((average, variance.sqrt()))
+        return torch.cat([mean for mean, _ in parts]), torch.cat([sd for _, sd in parts])
+
+    def _repeatable_masks(self, rows: torch.Tensor) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(0)
+        inclusion = self.mask.inclusion(rows)
+        uniform = torch.rand((_N_SAMPLES, *inclusion.shape), generator=generator)
+        return (uniform.to(inclusion) < inclusion).to(inclusion.dtype)
+
+    def kl(self, draw: PerturbationDraw) -> tuple[torch.Tensor, torch.Tensor]:
+        """Divergences of masks and of effects of the rows of a draw, each of shape R, in nats."""
+        rows = draw.rows
+        kl_effects = self.effects.kl(draw.mask, self.mask.inclusion(rows), rows)
+        # given the sampled masks (P x R x K), or in expectation over them (R x K)
+        kl_effects = kl_effects.reshape(-1, *kl_effects.shape[-2:]).mean(0)
+        return self.mask.kl(rows).sum(-1), kl_effects.sum(-1)
+
+    def log_ratio(self, draw: PerturbationDraw) -> torch.Tensor:
+        """Log p(m, e) - log q(m, e) of a draw, of shape P x R."""
+        effects = self.effects.log_ratio(draw.effect, draw.mask, draw.rows)
+        return (self.mask.log_ratio(draw.mask, draw.rows) + effects).sum(-1)
 
     def shares(self, index: torch.Tensor, dosage: torch.Tensor) -> torch.Tensor:
         """Share 1 / N_t that each cell carries of each of its perturbations.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from scvi import REGISTRY_KEYS as SCVI_KEYS
 from scvi.module._constants import MODULE_KEYS as SCVI_MODULE_KEYS
@@ -10,6 +12,7 @@ from torch import nn
 from torch.distributions import Normal
 
 from scvi_sams._constants import MODULE_KEYS
+from scvi_sams.module._perturbations import PerturbationDraw
 
 Tensors = dict[str, torch.Tensor]
 
@@ -42,7 +45,7 @@ class PredictiveMixin(nn.Module):
     @torch.inference_mode()
     @auto_move_data
     def log_importance_weights(
-        self, tensors: Tensors, n_particles: int, shifts: torch.Tensor | None = None
+        self, tensors: Tensors, n_particles: int, draw: PerturbationDraw | None = None
     ) -> torch.Tensor:
         r"""Log importance weight of each particle, the global variables not scored.
 
@@ -56,8 +59,9 @@ class PredictiveMixin(nn.Module):
             A mini-batch of B cells.
         n_particles
             Number of particles P.
-        shifts
-            Samples of m ⊙ e, P x T x K, for all mini-batches to share; sampled anew if None.
+        draw
+            Sample of the masks and effects of all perturbations, for all mini-batches to share;
+            sampled anew if None.
 
         Returns
         -------
@@ -66,13 +70,12 @@ class PredictiveMixin(nn.Module):
         inference, generative = self.forward(
             tensors,
             get_inference_input_kwargs={"full_forward_pass": True},
-            inference_kwargs={"n_samples": n_particles, "shifts": shifts},
+            inference_kwargs={"n_samples": n_particles, "draw": draw},
             compute_loss=False,
         )
         z, qz = inference[MODULE_KEYS.Z_BASAL], inference[MODULE_KEYS.QZ_BASAL]
         log_px = generative[SCVI_MODULE_KEYS.PX_KEY].log_prob(tensors[SCVI_KEYS.X_KEY]).sum(-1)
-        log_pz = Normal(torch.zeros_like(z), torch.ones_like(z), validate_args=False).log_prob(z)
-        return (log_px + (log_pz - qz.log_prob(z)).sum(-1)).view(n_particles, -1)
+        return (log_px + log_prior_ratio(z, qz)).view(n_particles, -1)
 
     @torch.inference_mode()
     def marginal_ll(
@@ -97,6 +100,12 @@ class PredictiveMixin(nn.Module):
         return estimate.mean().item() if return_mean else estimate
 
 
+def log_prior_ratio(z: torch.Tensor, qz: Normal) -> torch.Tensor:
+    """Log N(z; 0, I) - log q(z) of basal states (... x B x K), of shape ... x B."""
+    prior = Normal(torch.zeros_like(z), torch.ones_like(z), validate_args=False)
+    return (prior.log_prob(z) - qz.log_prob(z)).sum(-1)
+
+
 def log_mean_exp(values: torch.Tensor) -> torch.Tensor:
     """Logarithm of the mean of exponentials over the first axis."""
-    return torch.logsumexp(values, dim=0) - torch.log(torch.tensor(float(len(values))))
+    return torch.logsumexp(values, dim=0) - math.log(len(values))

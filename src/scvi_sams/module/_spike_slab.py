@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from scvi_sams.module._effects import EffectGuide
+from scvi_sams.module._effects import GaussianEffects, gaussian_kl, gaussian_log_ratio
 
 
-class SpikeSlabEffects(EffectGuide):
+class SpikeSlabEffects(GaussianEffects):
     r"""Effects that fall back to their prior where the mask is off.
 
     .. math::
@@ -21,6 +21,13 @@ class SpikeSlabEffects(EffectGuide):
     2011).
     """
 
-    def kl(self, inclusion: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    def kl(self, mask: torch.Tensor, inclusion: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Gaussian divergence where the mask is on; shape R x K."""
-        return inclusion * self.gaussian_kl(rows)
+        return inclusion * gaussian_kl(*self.mean_and_sd(mask, rows), self.prior_scale)
+
+    def log_ratio(
+        self, effect: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor
+    ) -> torch.Tensor:
+        """Ratio of the two Gaussians where the mask is on."""
+        ratio = gaussian_log_ratio(effect, *self.mean_and_sd(mask, rows), self.prior_scale)
+        return mask * ratio

@@ -25,23 +25,32 @@ class KeepBestWeights(Callback):
 
     def __init__(self, monitor: str = "elbo_validation") -> None:
         self.monitor = monitor
+        self.forget()
+
+    def forget(self) -> None:
+        """Start anew."""
         self.best_value = float("inf")
-        self.best_epoch: int | None = None
+        self.n_since_best = 0
         self._weights: dict[str, torch.Tensor] = {}
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Copy the weights if this epoch is the best so far."""
         module = cast("torch.nn.Module", pl_module.module)
         value = trainer.callback_metrics.get(self.monitor)
+        self.n_since_best += 1
         if value is not None and float(value) < self.best_value:
             self.best_value = float(value)
-            self.best_epoch = trainer.current_epoch
+            self.n_since_best = 0
             self._weights = {
                 name: tensor.detach().clone() for name, tensor in module.state_dict().items()
             }
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the best weights back."""
+        self.restore(cast("torch.nn.Module", pl_module.module))
+
+    def restore(self, module: torch.nn.Module) -> None:
+        """Put the best weights into ``module``, and start anew."""
         if self._weights:
-            cast("torch.nn.Module", pl_module.module).load_state_dict(self._weights)
-            self._weights = {}
+            module.load_state_dict(self._weights)
+        self.forget()

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from scvi.train import TrainingPlan
+
+from scvi_sams.train._best_weights import KeepBestWeights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,12 +24,12 @@ class SAMSTrainingPlan(TrainingPlan):
     already. The logits of the masks take larger steps, since between undecided and decided lie
     several units of a logit.
 
-    .. math::
-        w(s) = w_0 + (1 - w_0) \min(s / S, 1)
-
-    is the weight of the basal states' divergence at step s. It starts above one, so that at first
-    the perturbations choose the axes of the latent space and basal variation then settles in;
-    the other way around, shared effects end up spread over many dimensions.
+    Models with masks start dense: at first every mask is full, so that shifts and networks are
+    learned as in a CPA-VAE. After some steps, or earlier if the validation bound no longer
+    improves, the latent space is rotated to the axes on which the shifts are sparsest
+    (:func:`~scvi_sams.module._rotation.sparse_rotation`), and the masks are set free. Basal
+    states are standard normal, so the rotation changes nothing that the data can tell; but masks
+    learned from the start settle on the axes of chance, and training does not leave these again.
 
     Parameters
     ----------
@@ -40,10 +43,18 @@ class SAMSTrainingPlan(TrainingPlan):
         Weight decay of the networks.
     eps
         Adam's epsilon.
+    n_steps_dense
+        Most steps of the dense start, at most a third of the run; 0 for none. With early
+        stopping, it ends from the best weights when a quarter of the patience is used up.
     initial_kl_weight
-        Weight w₀ of the basal states' divergence at the start; 1 for no schedule.
-    n_steps_kl_decay
-        Steps S after which the weight is one; at most a third of the run.
+        Weight of the basal states' divergence at the start, from where it goes to 1 linearly.
+    n_steps_kl
+        Steps after which that weight is 1, at most a third of the run.
+    initial_temperature, temperature
+        Temperatures of the straight-through samples of the masks, when they are set free and
+        from ``n_steps_temperature`` steps later on, geometrically in between.
+    n_steps_temperature
+        See ``temperature``.
     n_epochs_kl_warmup
         scvi-tools' warm-up, which multiplies the weight; None for none.
     **kwargs
@@ -60,13 +71,17 @@ class SAMSTrainingPlan(TrainingPlan):
         lr_mask: float = 1e-2,
         weight_decay: float = 1e-6,
         eps: float = 1e-8,
-        initial_kl_weight: float = 10.0,
-        n_steps_kl_decay: int = 1_000,
+        n_steps_dense: int = 2_000,
+        initial_kl_weight: float = 1.0,
+        n_steps_kl: int = 1_000,
+        initial_temperature: float = 1.0,
+        temperature: float = 1.0,
+        n_steps_temperature: int = 1_000,
         n_epochs_kl_warmup: int | None = None,
         **kwargs: Any,
     ) -> None:
         self.initial_kl_weight = initial_kl_weight
-        self.n_steps_kl_decay = n_steps_kl_decay
+        self.n_steps_kl = n_steps_kl
         super().__init__(
             module,
             lr=lr,
@@ -76,16 +91,73 @@ class SAMSTrainingPlan(TrainingPlan):
             **kwargs,
         )
         self.lr_mask = lr_mask
+        self.n_steps_dense = n_steps_dense
+        self.initial_temperature = initial_temperature
+        self.temperature = temperature
+        self.n_steps_temperature = n_steps_temperature
 
     def on_train_start(self) -> None:
-        """Let a short run end at the weight that the bound asks for, too."""
-        third = self.trainer.estimated_stepping_batches // 3
-        self.n_steps_kl_decay = min(self.n_steps_kl_decay, int(third))
+        """Start dense if the model never was, and fit the schedules to a short run."""
+        third = int(self.trainer.estimated_stepping_batches // 3)
+        self.n_steps_kl = min(self.n_steps_kl, third)
+        self.n_steps_dense = min(self.n_steps_dense, third)
+        self._first_masked_step = 0
+        self._is_stale = False
+        self._is_dense = bool(
+            self.n_steps_dense and self.module.has_masks and not self.module.is_settled
+        )
+        if self._is_dense:
+            self.module.start_dense()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """End the dense start when it is over; set the temperature of the masks."""
+        if self._is_dense and (self._is_stale or self.global_step >= self.n_steps_dense):
+            self._end_dense_start()
+        if self.module.has_masks:
+            steps = max(self.global_step - self._first_masked_step, 0)
+            progress = min(steps / max(self.n_steps_temperature, 1), 1.0)
+            self.module.perturbations.masks.temperature = (
+                self.initial_temperature ** (1 - progress) * self.temperature**progress
+            )
+
+    def on_validation_end(self) -> None:
+        """See whether the bound still improves; if not, the dense start ends, not the training."""
+        if not self._is_dense:
+            return
+        patience = min((c.patience for c in self._callbacks(EarlyStopping)), default=float("inf"))
+        self._is_stale = any(
+            callback.n_since_best > patience / 4 for callback in self._callbacks(KeepBestWeights)
+        )
+        if self._is_stale:
+            self._reset_early_stopping()
+
+    def on_train_end(self) -> None:
+        """Masks that were learned keep their axes when training goes on."""
+        self.module.is_settled.copy_(self.module.perturbations.masks_are_free)
+
+    def _end_dense_start(self) -> None:
+        self._is_dense = False
+        self._first_masked_step = self.global_step
+        for callback in self._callbacks(KeepBestWeights):
+            callback.restore(self.module)
+        self.module.settle_axes()
+        # moments of the gradient along the old axes mean nothing along the new ones
+        self.optimizers().state.clear()
+        # the bound without masks is that of another model
+        self._reset_early_stopping()
+
+    def _reset_early_stopping(self) -> None:
+        for callback in self._callbacks(EarlyStopping):
+            callback.best_score = torch.full_like(callback.best_score, float("inf"))
+            callback.wait_count = 0
+
+    def _callbacks(self, kind: type[Callback]) -> list[Any]:
+        return [callback for callback in self.trainer.callbacks if isinstance(callback, kind)]
 
     @property
     def kl_weight(self) -> torch.Tensor:
         """Weight of the basal states' divergence at the current step."""
-        progress = min(self.global_step / max(self.n_steps_kl_decay, 1), 1.0)
+        progress = min(self.global_step / max(self.n_steps_kl, 1), 1.0)
         return super().kl_weight * (1 + (self.initial_kl_weight - 1) * (1 - progress))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -97,14 +169,13 @@ class SAMSTrainingPlan(TrainingPlan):
     def get_optimizer_creator(self) -> Callable[[Any], torch.optim.Optimizer]:
         """Create the optimizer over the three groups of parameters."""
         create = super().get_optimizer_creator()
-        masks = list(self.module.perturbations.mask.parameters())
+        masks = list(self.module.perturbations.masks.parameters())
         effects = list(self.module.perturbations.effects.parameters())
         apart = {id(parameter) for parameter in (*masks, *effects)}
         networks = [p for p in self.module.parameters() if id(p) not in apart]
-        return lambda _: create(
-            [
-                {"params": networks},
-                {"params": effects, "weight_decay": 0.0},
-                {"params": masks, "weight_decay": 0.0, "lr": self.lr_mask},
-            ]
-        )
+        groups: list[dict[str, Any]] = [
+            {"params": networks},
+            {"params": effects, "weight_decay": 0.0},
+            {"params": masks, "weight_decay": 0.0, "lr": self.lr_mask},
+        ]
+        return lambda _: create([group for group in groups if group["params"]])
