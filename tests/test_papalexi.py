@@ -1,4 +1,4 @@
-"""A real screen: the interferon-γ pathway stands out."""
+"""A real screen: the interferon-γ pathway stands out, and idle knockouts stay idle."""
 
 from itertools import combinations
 
@@ -11,6 +11,8 @@ import torch
 import scvi_sams as sams
 
 PATHWAY = ["IFNGR1", "IFNGR2", "JAK2", "STAT1"]
+# no gene's z-score against control, within replicates, is above 4, and their mean square is 1
+WITHOUT_EFFECT = ["ATF2", "CAV1", "CD86", "ETV7", "IRF7", "MARCH8", "PDCD1LG2", "STAT5A"]
 
 
 def cosine(a, b):
@@ -38,3 +40,7 @@ def test_interferon_pathway_shares_one_effect(data_dir):
     with_smad4 = [cosine(effect[a], effect["SMAD4"]) for a in PATHWAY]
     assert np.mean(within) > 0.8
     assert np.mean(with_smad4) < 0.4
+    inclusion = effects.layers["inclusion_probability"]
+    assert np.mean((inclusion < 0.2) | (inclusion > 0.8)) > 0.9
+    assert effects[PATHWAY].layers["inclusion_probability"].max(axis=1).min() > 0.5
+    assert effects[WITHOUT_EFFECT].layers["inclusion_probability"].max() < 0.5

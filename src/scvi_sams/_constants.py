@@ -22,7 +22,6 @@ class _ModuleKeys(NamedTuple):
     Z_BASAL: str = "z_basal"
     DRAW: str = "draw"
     POSITION: str = "position"
-    CONDITION: str = "condition"
     KL_Z: str = "kl_z"
     KL_PERTURBATIONS: str = "kl_perturbations"
 

@@ -90,14 +90,29 @@ def test_reset_gives_the_prior_to_the_rows_and_only_to_them():
         torch.testing.assert_close(sd[:, rest], before[1][:, rest])
 
 
-def test_means_of_a_rotated_guide_are_rotated():
+def test_means_of_a_rotated_guide_are_rotated_and_do_not_jump_when_masks_are_set_free():
     guide, mask = guide_of(), masks()
     rotation = torch.linalg.qr(torch.randn(2, 2, dtype=torch.float64))[0]
-    before = guide.mean_and_sd(mask, ROWS)[0]
+    dense = guide.mean_and_sd(torch.ones_like(mask), ROWS)[0]
     guide.rotate(rotation)
-    mean, sd = guide.mean_and_sd(mask, ROWS)
-    torch.testing.assert_close(mean, before @ rotation)
-    assert (sd > 0).all()
+    torch.testing.assert_close(guide.mean_and_sd(mask, ROWS)[0], dense @ rotation)
+
+
+def test_equal_scales_survive_a_rotation():
+    guide, mask = guide_of(), masks()
+    guide.raw_scale.weight.data[:] = guide.raw_scale.weight.data[0]
+    guide.raw_scale.bias.data[:] = guide.raw_scale.bias.data[0]
+    dense = guide.mean_and_sd(torch.ones_like(mask), ROWS)[1]
+    guide.rotate(torch.linalg.qr(torch.randn(2, 2, dtype=torch.float64))[0])
+    torch.testing.assert_close(guide.mean_and_sd(mask, ROWS)[1], dense)
+
+
+def test_effect_of_an_entry_that_is_never_on_is_what_the_network_says_if_it_were():
+    guide = guide_of()
+    inclusion = torch.tensor([[1e-9, 1.0]] * len(ROWS), dtype=torch.float64)
+    given_on, _ = guide.mean_and_sd(torch.ones(1, len(ROWS), 2, dtype=torch.float64), ROWS)
+    found, _ = guide.mean_and_sd_where_on(inclusion, ROWS)
+    torch.testing.assert_close(found[:, 0], given_on[0, :, 0])
 
 
 def test_divergence_passes_gradcheck():

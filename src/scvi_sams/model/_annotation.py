@@ -47,7 +47,7 @@ class AnnotationMixin(LatentStateMixin):
         settings = {
             # HDF5 has no tuples and no None
             name: value if isinstance(value, str | bool | int | float) else str(value)
-            for name, value in self.init_params_["non_kwargs"].items()
+            for name, value in self._settings.items()
         }
         results: dict[str, Any] = {
             "perturbation_names": self.perturbation_names,

@@ -140,7 +140,14 @@ class TreatmentEffectsMixin(PerturbationModel):
             delimiter = self.registry[_SETUP_ARGS_KEY]["delimiter"]
             parts = split_label(condition, control, delimiter, "perturbations")
         # in one order, so that A+B and B+A share their random numbers
-        return positions(sorted({part for part in parts if part not in control}), known)
+        members = sorted({part for part in parts if part not in control})
+        if self._one_perturbation_per_cell and len(members) > 1:
+            raise ValueError(
+                f"{condition!r} is a combination, and this model takes one perturbation per cell. "
+                "Set the data up with `delimiter=None` to take combinations as perturbations of "
+                "their own."
+            )
+        return positions(members, known)
 
     def _sample_reference_cells(self, n_cells: int, seed: int) -> dict[str, torch.Tensor]:
         """Library sizes and covariates of random training cells, n_cells x columns each."""

@@ -24,6 +24,7 @@ class PerturbationModel(BaseMinifiedModeModelClass):
 
     module: SAMSVAEModule
     _one_perturbation_per_cell: ClassVar[bool] = False
+    _settings: dict[str, Any]
 
     @property
     def perturbation_names(self) -> npt.NDArray[np.object_]:

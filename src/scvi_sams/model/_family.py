@@ -55,6 +55,7 @@ class PerturbationVAE(
             **settings,
         )
         self.module.minified_data_type = self.minified_data_type
+        self._settings = settings
         listing = ", ".join(f"{name}: {value}" for name, value in settings.items())
         self._model_summary_string = (
             f"{type(self).__name__} of {self.summary_stats.n_perturbations} perturbations × "

@@ -103,6 +103,11 @@ class SAMSVAE(PerturbationEffectsMixin, PerturbationVAE):
         n_particles: int = 5,
     ) -> None:
         super().__init__(adata, registry)
+        if effect_guide not in ("spike_slab", "mean_field", "correlated"):
+            raise ValueError(
+                "`effect_guide` must be 'spike_slab' or 'mean_field' or 'correlated'; it is "
+                f"{effect_guide!r}."
+            )
         self._build_module(
             n_latent=n_latent,
             n_hidden=n_hidden,

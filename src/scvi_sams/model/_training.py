@@ -79,7 +79,9 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, PerturbationModel):
             Passed on to :class:`~scvi.dataloaders.DataSplitter`.
         plan_config, plan_kwargs
             Passed on to :class:`~scvi_sams.train.SAMSTrainingPlan`: ``lr``, ``lr_mask``,
-            ``weight_decay``, ``n_epochs_kl_warmup`` and more.
+            ``weight_decay``, ``n_steps_dense`` and more. Models with masks start dense, as if
+            every mask was full, for up to ``n_steps_dense`` steps (2,000); the bounds of these
+            epochs do not count for early stopping.
         split_key
             Column of obs that says which cells train: ``"train"``, ``"val"`` or ``"test"``.
         early_stopping_patience
@@ -135,9 +137,12 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, PerturbationModel):
             max_epochs = max(math.ceil(self._max_steps / steps_per_epoch), 20)
         if early_stopping:
             callbacks = [*(callbacks or []), KeepBestWeights()]
-            trainer_kwargs["early_stopping_patience"] = early_stopping_patience or max(
+            # Lightning counts validations, not epochs
+            every = trainer_kwargs.get("check_val_every_n_epoch") or 1
+            patience = early_stopping_patience or max(
                 math.ceil(self._patience_in_steps / steps_per_epoch), 10
             )
+            trainer_kwargs["early_stopping_patience"] = math.ceil(patience / every)
         trainer_kwargs.setdefault("log_every_n_steps", min(steps_per_epoch, 10))
         super().train(
             max_epochs=max_epochs,
@@ -184,7 +189,7 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, PerturbationModel):
         if len(untrained):
             warnings.warn(
                 f"{len(untrained)} perturbation(s) have no training cell: {listed(untrained)}. "
-                "Nothing can be learned of them; their posterior is the prior.",
+                "Nothing can be learned of them; where there is a prior, it is their posterior.",
                 UserWarning,
                 stacklevel=settings.warnings_stacklevel,
             )

@@ -14,6 +14,9 @@ from scvi_sams.module._effects import (
 )
 from scvi_sams.module._networks import ResidualTrunk, rotate_head
 
+_N_SAMPLES = 128
+_ELEMENTS_AT_ONCE = 2**24
+
 
 class CorrelatedEffects(EffectGuide):
     r"""Effects that depend on the whole mask of their perturbation, through a network.
@@ -69,6 +72,25 @@ class CorrelatedEffects(EffectGuide):
         is_prior = self.is_prior[rows].unsqueeze(-1)  # R x 1
         return loc.masked_fill(is_prior, 0.0), scale.masked_fill(is_prior, self.prior_scale)
 
+    @torch.no_grad()
+    def mean_and_sd_where_on(
+        self, inclusion: torch.Tensor, rows: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Averages over samples of the other dimensions' masks, the same at every call; R x K."""
+        generator = torch.Generator().manual_seed(0)
+        uniform = torch.rand((_N_SAMPLES, *inclusion.shape), generator=generator)
+        masks = (uniform.to(inclusion) < inclusion).to(inclusion.dtype)  # S x R x K
+        mean, sd = torch.empty_like(inclusion), torch.empty_like(inclusion)
+        n_rows = max(_ELEMENTS_AT_ONCE // (_N_SAMPLES * self.loc.in_features), 1)
+        for some in torch.arange(len(rows), device=rows.device).split(n_rows):
+            for k in range(inclusion.shape[1]):
+                mask = masks[:, some].clone()
+                mask[..., k] = 1
+                loc, scale = (value[..., k] for value in self.mean_and_sd(mask, rows[some]))
+                mean[some, k] = loc.mean(0)
+                sd[some, k] = (scale.square().mean(0) + loc.var(0, correction=0)).sqrt()
+        return mean, sd
+
     def rsample(self, mask: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Sample effects given the masks; P x R x K."""
         loc, scale = self.mean_and_sd(mask, rows)
@@ -92,6 +114,12 @@ class CorrelatedEffects(EffectGuide):
 
     @torch.no_grad()
     def rotate(self, rotation: torch.Tensor) -> None:
-        """Rotate locations and, approximately, scales."""
+        """Rotate locations and, approximately, scales.
+
+        Until now every mask was full. What the network made of that becomes a constant, so that
+        effects do not jump when masks are set free.
+        """
+        self.from_mask.bias.add_(self.from_mask.weight.sum(1))
+        self.from_mask.weight.zero_()
         rotate_head(self.loc, rotation)
         rotate_head(self.raw_scale, rotation.square())

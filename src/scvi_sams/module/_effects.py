@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from scvi_sams.module._numbers import is_number
+
 
 class EffectGuide(nn.Module, ABC):
     r"""Variational posterior of the effects given their masks.
@@ -23,9 +25,9 @@ class EffectGuide(nn.Module, ABC):
 
     def __init__(self, prior_scale: float) -> None:
         super().__init__()
-        if not prior_scale > 0:
-            raise ValueError(f"`effect_prior_scale` must be positive; it is {prior_scale}.")
-        self.prior_scale = prior_scale
+        if not is_number(prior_scale) or not prior_scale > 0:
+            raise ValueError(f"`effect_prior_scale` must be positive; it is {prior_scale!r}.")
+        self.prior_scale = float(prior_scale)
 
     @abstractmethod
     def rsample(self, mask: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -64,6 +66,16 @@ class EffectGuide(nn.Module, ABC):
 
         Of shape R x K or P x R x K, given masks (P x R x K).
         """
+
+    def mean_and_sd_where_on(
+        self, inclusion: torch.Tensor, rows: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation of each effect given that its own mask is on.
+
+        Of shape R x K, in expectation over the masks of the other dimensions, which are on with
+        probability ``inclusion`` (R x K).
+        """
+        return self.mean_and_sd(inclusion, rows)
 
     @abstractmethod
     def reset_to_prior(self, rows: torch.Tensor) -> None:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch.distributions import Beta, kl_divergence
 
+from scvi_sams.module._numbers import is_number
+
 
 class ExpectedLogPrior(NamedTuple):
     r"""Expectations over the inclusion probability π, each of shape R x K.
@@ -46,7 +48,7 @@ class FixedInclusion(InclusionPrior):
     """
 
     def __init__(self, probability: float) -> None:
-        if not isinstance(probability, int | float) or not 0 < probability < 1:
+        if not is_number(probability) or not 0 < probability < 1:
             raise ValueError(
                 "`mask_prior` must be a probability in (0, 1), ('beta', a, b) or None; it is "
                 f"{probability!r}."
@@ -76,8 +78,10 @@ class BetaInclusion(InclusionPrior):
     """
 
     def __init__(self, a: float, b: float) -> None:
-        if not (a > 0 and b > 0):
-            raise ValueError(f"`mask_prior=('beta', a, b)` needs positive a and b; got {a}, {b}.")
+        if not (is_number(a) and is_number(b) and a > 0 and b > 0):
+            raise ValueError(
+                f"`mask_prior=('beta', a, b)` needs positive numbers a and b; got {a!r}, {b!r}."
+            )
         self.a, self.b = float(a), float(b)
         self.mean = self.a / (self.a + self.b)
 

@@ -190,6 +190,10 @@ class SAMSVAEModule(ElboMixin, GenerativeMixin, PredictiveMixin, BaseMinifiedMod
         """
         device = self.mean_size_factor.device
         self.perturbations.set_n_cells(statistics.n_cells_per_perturbation.to(device))
+        if self.dosage_inputs is not None:
+            for dosage_input in self.dosage_inputs.values():
+                assert isinstance(dosage_input, DosageInput)
+                dosage_input.forget(self.perturbations.n_cells == 0)
         if self.is_prepared:
             return
         input_sd = statistics.input_sd.to(device)

@@ -199,6 +199,11 @@ class DosageInput(nn.Module):
         """Conditions (B x H) from indices and doses (B x D)."""
         return (self.weight[index] * dosage.unsqueeze(-1)).sum(-2)
 
+    @torch.no_grad()
+    def forget(self, untrained: torch.Tensor) -> None:
+        """Set the weights of perturbations without training cells (T, boolean) to zero."""
+        self.weight[untrained] = 0.0
+
 
 @torch.no_grad()
 def rotate_head(head: nn.Linear, rotation: torch.Tensor) -> None:

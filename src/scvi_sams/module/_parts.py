@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Literal
 
 from scvi_sams.module._correlated import CorrelatedEffects
@@ -11,6 +12,7 @@ from scvi_sams.module._inclusion_priors import inclusion_prior
 from scvi_sams.module._likelihoods import GENE_LIKELIHOODS
 from scvi_sams.module._mask import BernoulliMask, FullMask, Mask
 from scvi_sams.module._mean_field import MeanFieldEffects
+from scvi_sams.module._numbers import is_number
 from scvi_sams.module._perturbations import PerturbationPosterior
 from scvi_sams.module._point_effects import NoEffects, PointEffects
 from scvi_sams.module._spike_slab import SpikeSlabEffects
@@ -40,23 +42,26 @@ def check_settings(settings: dict[str, object]) -> None:
     """Raise a ValueError that names the first impossible setting, by its name."""
     for name in _COUNTS:
         value = settings[name]
-        if not isinstance(value, int) or value < 1:
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
             raise ValueError(f"`{name}` must be an integer of at least 1; it is {value!r}.")
     for name, known in _CHOICES.items():
         if settings[name] not in known:
             raise ValueError(
                 f"`{name}` must be {' or '.join(map(repr, known))}; it is {settings[name]!r}."
             )
-    rate = settings["dropout_rate"]
-    if not isinstance(rate, int | float) or not 0 <= rate < 1:
+    rate, weight = settings["dropout_rate"], settings["mask_kl_weight"]
+    if not is_number(rate) or not 0 <= rate < 1:
         raise ValueError(f"`dropout_rate` must lie in [0, 1); it is {rate!r}.")
-    weight = settings["mask_kl_weight"]
-    if not isinstance(weight, int | float) or weight < 0:
+    if not is_number(weight) or weight < 0:
         raise ValueError(f"`mask_kl_weight` must not be negative; it is {weight!r}.")
     if settings["use_size_factor"] and settings["gene_likelihood"] == "normal":
         raise ValueError(
             "gene_likelihood='normal' has no library size, so size factors mean nothing to it. "
             "Set the data up without `size_factor_key`, or model raw counts."
+        )
+    if settings["dispersion"] == "gene-cell" and settings["gene_likelihood"] == "poisson":
+        raise ValueError(
+            "gene_likelihood='poisson' has no dispersion. Leave out `dispersion`, or take 'nb'."
         )
 
 

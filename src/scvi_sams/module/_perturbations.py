@@ -10,9 +10,6 @@ from torch import nn
 from scvi_sams.module._effects import EffectGuide
 from scvi_sams.module._mask import FullMask, Mask
 
-_N_SAMPLES = 256
-_ELEMENTS_AT_ONCE = 2**24
-
 
 class PerturbationDraw(NamedTuple):
     """A joint sample of masks and effects.
@@ -53,7 +50,7 @@ class PerturbationPosterior(nn.Module):
     the same :math:`N_t` serve validation cells, so that both bounds have one scale. A
     perturbation without a training cell has no share anywhere: its posterior is its prior.
 
-    Until :meth:`set_masks_free` every mask is full: at first, shifts are learned without masks.
+    While ``masks_are_free`` is False every mask is full: at first, shifts are learned without.
 
     Parameters
     ----------
@@ -113,29 +110,8 @@ class PerturbationPosterior(nn.Module):
 
     @torch.no_grad()
     def effect_mean_and_sd(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation of each effect given that its mask is on, each T x K.
-
-        Where an effect depends on the masks of other dimensions, these are averaged over samples
-        that are the same at every call.
-        """
-        parts = []
-        n_latent = self.full_mask.nothing.shape[0]
-        for rows in self.everything.split(max(_ELEMENTS_AT_ONCE // (_N_SAMPLES * n_latent), 1)):
-            mask = self._repeatable_masks(rows)  # S x R x K
-            mean, sd = (value.expand_as(mask) for value in self.effects.mean_and_sd(mask, rows))
-            # a dimension that is hardly ever on is read off all samples
-            weight = torch.where(mask.sum(0) > 0, mask, 1.0)
-            weight = weight / weight.sum(0)
-            average = (weight * mean).sum(0)  # R x K
-            variance = (weight * (sd.square() + (mean - average).square())).sum(0)
-            parts.append((average, variance.sqrt()))
-        return torch.cat([mean for mean, _ in parts]), torch.cat([sd for _, sd in parts])
-
-    def _repeatable_masks(self, rows: torch.Tensor) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(0)
-        inclusion = self.mask.inclusion(rows)
-        uniform = torch.rand((_N_SAMPLES, *inclusion.shape), generator=generator)
-        return (uniform.to(inclusion) < inclusion).to(inclusion.dtype)
+        """Mean and standard deviation of each effect given that its mask is on, each T x K."""
+        return self.effects.mean_and_sd_where_on(self.inclusion_probability, self.everything)
 
     def kl(self, draw: PerturbationDraw) -> tuple[torch.Tensor, torch.Tensor]:
         """Divergences of masks and of effects of the rows of a draw, each of shape R, in nats."""

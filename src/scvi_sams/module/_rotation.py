@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-_N_STARTS = 20
+_MOST_STARTS = 20
 _MAX_STEPS = 300
 
 
@@ -31,15 +31,26 @@ def sparse_rotation(shifts: torch.Tensor) -> torch.Tensor:
     Returns
     -------
     Rotation R, of shape K x K, on the device of ``shifts``. The global random state is untouched.
+
+    Raises
+    ------
+    ValueError
+        If the shifts are not finite.
     """
     w = shifts.detach().double().cpu()
+    if not torch.isfinite(w).all():
+        raise ValueError(
+            "The shifts of the perturbations are not finite: training diverged. Lower the "
+            "learning rate, `plan_kwargs={'lr': ...}`, and look for extreme counts or doses."
+        )
     identity = torch.eye(w.shape[1], dtype=w.dtype)
     if not torch.any(w):
         return identity.to(shifts)
     w = w / (0.5 * w.square().mean().sqrt())
     generator = torch.Generator().manual_seed(0)
     best, least = identity, float("inf")
-    for _ in range(_N_STARTS):
+    # a start takes K³ steps; more than 50 dimensions get fewer of them
+    for _ in range(max(min(_MOST_STARTS, 1_000 // w.shape[1]), 3)):
         rotation = _polar(torch.randn(identity.shape, generator=generator, dtype=w.dtype))
         for _ in range(_MAX_STEPS):
             previous, rotated = rotation, w @ rotation

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
+from scvi import settings
 from scvi.train import TrainingPlan
 
 from scvi_sams.train._best_weights import KeepBestWeights
@@ -14,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scvi_sams.module._module import SAMSVAEModule
+
+logger = logging.getLogger("scvi.sams")
+
+_NEVER = 10**9
 
 
 class SAMSTrainingPlan(TrainingPlan):
@@ -106,8 +113,11 @@ class SAMSTrainingPlan(TrainingPlan):
         self._is_dense = bool(
             self.n_steps_dense and self.module.has_masks and not self.module.is_settled
         )
-        if self._is_dense:
-            self.module.start_dense()
+        self.module.perturbations.masks_are_free.fill_(not self._is_dense)
+        # nothing stops training before the masks are free
+        self._patience = {stopping: stopping.patience for stopping in self._of(EarlyStopping)}
+        for stopping in self._patience if self._is_dense else ():
+            stopping.patience = _NEVER
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """End the dense start when it is over; set the temperature of the masks."""
@@ -121,37 +131,43 @@ class SAMSTrainingPlan(TrainingPlan):
             )
 
     def on_validation_end(self) -> None:
-        """See whether the bound still improves; if not, the dense start ends, not the training."""
-        if not self._is_dense:
-            return
-        patience = min((c.patience for c in self._callbacks(EarlyStopping)), default=float("inf"))
+        """See whether the bound still improves."""
+        patience = min(self._patience.values(), default=_NEVER)
         self._is_stale = any(
-            callback.n_since_best > patience / 4 for callback in self._callbacks(KeepBestWeights)
+            best.n_since_best > patience / 4 for best in self._of(KeepBestWeights)
         )
-        if self._is_stale:
-            self._reset_early_stopping()
 
     def on_train_end(self) -> None:
-        """Masks that were learned keep their axes when training goes on."""
+        """Remember axes on which masks were learned; say so if none were."""
+        for stopping, patience in self._patience.items():
+            stopping.patience = patience
         self.module.is_settled.copy_(self.module.perturbations.masks_are_free)
+        if self._is_dense:
+            warnings.warn(
+                "Training ended before the masks were set free: every inclusion probability is "
+                "one. Train on, or shorten the dense start: "
+                "`plan_kwargs={'n_steps_dense': ...}`.",
+                UserWarning,
+                stacklevel=settings.warnings_stacklevel,
+            )
 
     def _end_dense_start(self) -> None:
         self._is_dense = False
         self._first_masked_step = self.global_step
-        for callback in self._callbacks(KeepBestWeights):
-            callback.restore(self.module)
+        for best in self._of(KeepBestWeights):
+            best.restore(self.module)
         self.module.settle_axes()
+        logger.info("Latent axes settled at step %d; the masks are free.", self.global_step)
         # moments of the gradient along the old axes mean nothing along the new ones
         self.optimizers().state.clear()
-        # the bound without masks is that of another model
-        self._reset_early_stopping()
+        for stopping, patience in self._patience.items():
+            # the bound without masks is that of another model
+            worst = float("inf") if stopping.mode == "min" else -float("inf")
+            stopping.best_score = torch.full_like(stopping.best_score, worst)
+            stopping.wait_count = 0
+            stopping.patience = patience
 
-    def _reset_early_stopping(self) -> None:
-        for callback in self._callbacks(EarlyStopping):
-            callback.best_score = torch.full_like(callback.best_score, float("inf"))
-            callback.wait_count = 0
-
-    def _callbacks(self, kind: type[Callback]) -> list[Any]:
+    def _of(self, kind: type[Callback]) -> list[Any]:
         return [callback for callback in self.trainer.callbacks if isinstance(callback, kind)]
 
     @property
