@@ -148,7 +148,9 @@ def test_impossible_settings_raise_at_once_and_are_named(screen, cls, settings, 
     ("kwargs", "message"),
     [
         pytest.param({"mask_prior": 1.5}, r"must be a probability in \(0, 1\)", id="mask_prior"),
-        pytest.param({"mask_prior": ("beta", 0, 1)}, "positive numbers a and b", id="mask_prior-beta"),
+        pytest.param(
+            {"mask_prior": ("beta", 0, 1)}, "positive numbers a and b", id="mask_prior-beta"
+        ),
         pytest.param({"effect_prior_scale": 0}, "must be positive", id="effect_prior_scale"),
         pytest.param({"effect_guide": "flow"}, "`effect_guide` must be", id="effect_guide"),
         pytest.param({"mask_kl_weight": -1}, "mask_kl_weight", id="mask_kl_weight"),

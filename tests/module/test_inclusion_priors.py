@@ -144,7 +144,9 @@ def test_prior_is_that_which_the_user_writes(mask_prior, posterior, kind):
             for value in (0.0, 1.0, -1.0, 2.0, "0.1", float("nan"), ("beta", 1), ("gamma", 1, 1))
         ),
         pytest.param(("beta", 0, 1), "beta", "positive numbers a and b; got 0, 1", id="a-zero"),
-        pytest.param(("beta", 1, -2), "beta", "positive numbers a and b; got 1, -2", id="b-negative"),
+        pytest.param(
+            ("beta", 1, -2), "beta", "positive numbers a and b; got 1, -2", id="b-negative"
+        ),
         pytest.param(("beta", 0.5, 1), "point", "at least 1.*got 0.5, 1", id="unbounded"),
     ],
 )
