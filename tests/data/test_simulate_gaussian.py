@@ -43,7 +43,7 @@ def test_protocols_have_the_sizes_of_the_paper(
     assert screen.shape == (n_perturbations * sum(n_cells), n_genes)
     per_split = screen.obs.groupby(["perturbation", "split"], observed=False).size().unstack()
     assert per_split.columns.tolist() == ["train", "val", "test"]
-    assert (per_split == n_cells).all(axis=None)
+    assert (per_split.to_numpy() == n_cells).all()
     assert len(per_split) == n_perturbations
     masks = screen.uns["truth"]["masks"]
     assert masks.shape == (n_perturbations, n_latent)

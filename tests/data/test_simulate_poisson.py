@@ -24,7 +24,7 @@ def test_layout(screen):
     assert (screen.X.data == np.round(screen.X.data)).all()
     per_split = screen.obs.groupby(["perturbation", "split"], observed=False).size().unstack()
     assert per_split.columns.tolist() == ["train", "val", "test"]
-    assert (per_split == (40, 10, 20)).all(axis=None)
+    assert (per_split.to_numpy() == (40, 10, 20)).all()
     assert truth["perturbation_names"].tolist() == per_split.index.tolist()
     assert per_split.index[3] == "pert_03"
     assert truth["masks"].dtype == np.int8
