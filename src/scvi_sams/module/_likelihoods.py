@@ -95,20 +95,19 @@ class CountLikelihood(GeneLikelihood):
         # softplus(y) -> exp(y) far below zero, where its own log would be -inf
         return torch.where(logits < -15, logits, torch.log(F.softplus(logits.clamp(min=-15))))
 
+    def means(self, hidden: torch.Tensor, log_library: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Means, their logarithms and the shares, under the names of distributions; ... x B x G."""
+        log_share = self.log_share(hidden)
+        log_mu = log_share + log_library
+        return {"mu": torch.exp(log_mu), "log_mu": log_mu, "scale": torch.exp(log_share)}
+
 
 class NegativeBinomialLikelihood(CountLikelihood):
     r"""Negative binomial with mean :math:`\ell_i \rho_{ig}` and inverse dispersion θ."""
 
     def forward(self, hidden: torch.Tensor, log_library: torch.Tensor) -> NegativeBinomial:
         """Negative binomial of shape ... x B x G."""
-        log_share = self.log_share(hidden)
-        log_mu = log_share + log_library
-        return NegativeBinomial(
-            mu=torch.exp(log_mu),
-            theta=self.dispersion(hidden),
-            scale=torch.exp(log_share),
-            log_mu=log_mu,
-        )
+        return NegativeBinomial(theta=self.dispersion(hidden), **self.means(hidden, log_library))
 
 
 class ZeroInflatedNegativeBinomialLikelihood(CountLikelihood):
@@ -122,14 +121,10 @@ class ZeroInflatedNegativeBinomialLikelihood(CountLikelihood):
         self, hidden: torch.Tensor, log_library: torch.Tensor
     ) -> ZeroInflatedNegativeBinomial:
         """Zero-inflated negative binomial of shape ... x B x G."""
-        log_share = self.log_share(hidden)
-        log_mu = log_share + log_library
         return ZeroInflatedNegativeBinomial(
-            mu=torch.exp(log_mu),
             theta=self.dispersion(hidden),
             zi_logits=self.to_dropout(hidden),
-            scale=torch.exp(log_share),
-            log_mu=log_mu,
+            **self.means(hidden, log_library),
         )
 
 
@@ -142,9 +137,7 @@ class PoissonLikelihood(CountLikelihood):
 
     def forward(self, hidden: torch.Tensor, log_library: torch.Tensor) -> Poisson:
         """Poisson of shape ... x B x G."""
-        log_share = self.log_share(hidden)
-        log_mu = log_share + log_library
-        return Poisson(mu=torch.exp(log_mu), scale=torch.exp(log_share), log_mu=log_mu)
+        return Poisson(**self.means(hidden, log_library))
 
 
 class NormalLikelihood(GeneLikelihood):
