@@ -96,7 +96,7 @@ class CountLikelihood(GeneLikelihood):
         return torch.where(logits < -15, logits, torch.log(F.softplus(logits.clamp(min=-15))))
 
     def means(self, hidden: torch.Tensor, log_library: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Means, their logarithms and the shares, under the names of distributions; ... x B x G."""
+        """Means, their logarithms and the shares, named as distributions do; ... x B x G."""
         log_share = self.log_share(hidden)
         log_mu = log_share + log_library
         return {"mu": torch.exp(log_mu), "log_mu": log_mu, "scale": torch.exp(log_share)}
