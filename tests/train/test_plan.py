@@ -16,7 +16,7 @@ class Watch(Callback):
 
     def __init__(self):
         self.are_free, self.temperatures, self.first_moments = [], [], []
-        self.kl_weights, self.inclusion = [], []
+        self.kl_weights, self.inclusion, self.rates = [], [], []
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         posterior = pl_module.module.perturbations
@@ -25,6 +25,7 @@ class Watch(Callback):
         self.kl_weights.append(float(pl_module.kl_weight))
         self.inclusion.append(posterior.inclusion_probability.detach().clone())
         (optimizer,) = trainer.optimizers
+        self.rates.append([group["lr"] for group in optimizer.param_groups])
         self.first_moments.append(
             sum(float(state["step"]) for state in optimizer.state.values()) / len(optimizer.state)
         )
@@ -166,6 +167,16 @@ def test_kept_weights_are_never_those_of_the_dense_start(screen, name, monkeypat
     if name in WITH_MASKS:
         assert model.module.is_settled
         assert (model.module.perturbations.inclusion_probability < 1).all()
+
+
+def test_step_sizes_that_fell_in_the_dense_start_are_whole_again_after_it(screen):
+    # a threshold that no epoch reaches: every epoch is a plateau
+    plateau = {"reduce_lr_on_plateau": True, "lr_patience": 0, "lr_threshold": 1e9}
+    _, record = watched(screen, max_epochs=9, n_steps_dense=10**6, **plateau)
+    first = record.are_free.index(True)
+    assert record.rates[first - 1][0] < 0.9 * record.rates[0][0]
+    assert record.rates[first] == record.rates[0]
+    assert record.rates[-1][0] < 0.9 * record.rates[0][0]
 
 
 def test_temperature_goes_geometrically_from_the_first_masked_step(screen):

@@ -46,7 +46,7 @@ class ConditionalVAE(PerturbationVAE):
         registry: dict[str, Any] | None = None,
         *,
         n_latent: int = 50,
-        n_hidden: int = 400,
+        n_hidden: int = 128,
         n_layers: int = 1,
         dropout_rate: float | None = None,
         gene_likelihood: Literal["nb", "zinb", "poisson", "normal"] = "nb",

@@ -88,7 +88,7 @@ class SAMSVAE(PerturbationEffectsMixin, PerturbationVAE):
         registry: dict[str, Any] | None = None,
         *,
         n_latent: int = 50,
-        n_hidden: int = 400,
+        n_hidden: int = 128,
         n_layers: int = 1,
         dropout_rate: float | None = None,
         effect_guide: Literal["spike_slab", "mean_field", "correlated"] = "spike_slab",

@@ -57,7 +57,7 @@ class SVAEPlus(PerturbationEffectsMixin, PerturbationVAE):
         registry: dict[str, Any] | None = None,
         *,
         n_latent: int = 50,
-        n_hidden: int = 400,
+        n_hidden: int = 128,
         n_layers: int = 1,
         dropout_rate: float | None = None,
         mask_prior: MaskPrior = ("beta", 1.0, 5.0),

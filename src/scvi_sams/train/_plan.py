@@ -110,6 +110,7 @@ class SAMSTrainingPlan(TrainingPlan):
         self.n_steps_dense = min(self.n_steps_dense, third)
         self._first_masked_step = 0
         self._is_stale = False
+        self._fresh = [part.state_dict() for part in self._steppers()]
         self._is_dense = bool(
             self.n_steps_dense and self.module.has_masks and not self.module.is_settled
         )
@@ -158,14 +159,21 @@ class SAMSTrainingPlan(TrainingPlan):
             best.restore(self.module)
         self.module.settle_axes()
         logger.info("Latent axes settled at step %d; the masks are free.", self.global_step)
-        # moments of the gradient along the old axes mean nothing along the new ones
-        self.optimizers().state.clear()
+        # moments of the gradient along the old axes mean nothing along the new ones, and the step
+        # sizes fell, if at all, for the bound of another model
+        for part, fresh in zip(self._steppers(), self._fresh, strict=True):
+            part.load_state_dict(fresh)
         for stopping, patience in self._patience.items():
-            # the bound without masks is that of another model
             worst = float("inf") if stopping.mode == "min" else -float("inf")
             stopping.best_score = torch.full_like(stopping.best_score, worst)
             stopping.wait_count = 0
             stopping.patience = patience
+
+    def _steppers(self) -> list[Any]:
+        """The optimizer, and the scheduler of its step sizes if there is one."""
+        scheduler = self.lr_schedulers()
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        return [optimizer] if scheduler is None else [optimizer, scheduler]
 
     def _of(self, kind: type[Callback]) -> list[Any]:
         return [callback for callback in self.trainer.callbacks if isinstance(callback, kind)]
