@@ -70,6 +70,7 @@ SETTINGS: dict[str, tuple[dict, dict]] = {
     "Beta(1, 9) prior": ({"mask_prior": ("beta", 1.0, 9.0)}, {}),
     "temperature 2 to 0.5": ({}, {"initial_temperature": 2.0, "temperature": 0.5}),
     "IWELBO objective": ({"objective": "iwelbo"}, {}),
+    "weight decay 1e-6": ({}, {"weight_decay": 1e-6}),
 }
 
 

@@ -26,10 +26,10 @@ _NEVER = 10**9
 class SAMSTrainingPlan(TrainingPlan):
     r"""scvi-tools' training plan with the settings that this model needs.
 
-    It trains with several particles, and groups the parameters in three. The variational
-    parameters of masks and effects get no weight decay, since their prior is in the objective
-    already. The logits of the masks take larger steps, since between undecided and decided lie
-    several units of a logit.
+    It trains with several particles, and groups the parameters. Only the weight matrices of the
+    networks decay: masks and effects have their priors in the objective already, and biases and
+    dispersions follow the genes. The logits of the masks take larger steps, since between
+    undecided and decided lie several units of a logit.
 
     Models with masks start dense: at first every mask is full, so that shifts and networks are
     learned as in a CPA-VAE. After some steps, or earlier if the validation bound no longer
@@ -47,7 +47,8 @@ class SAMSTrainingPlan(TrainingPlan):
     lr_mask
         Learning rate of the logits of the masks.
     weight_decay
-        Weight decay of the networks.
+        L2 penalty of the networks' weight matrices, as of a Gaussian prior of each weight with
+        the variance 1 / (weight_decay × training cells).
     eps
         Adam's epsilon.
     n_steps_dense
@@ -76,7 +77,7 @@ class SAMSTrainingPlan(TrainingPlan):
         *,
         lr: float = 1e-3,
         lr_mask: float = 1e-2,
-        weight_decay: float = 1e-6,
+        weight_decay: float = 1e-3,
         eps: float = 1e-8,
         n_steps_dense: int = 2_000,
         initial_kl_weight: float = 1.0,
@@ -191,14 +192,15 @@ class SAMSTrainingPlan(TrainingPlan):
         )
 
     def get_optimizer_creator(self) -> Callable[[Any], torch.optim.Optimizer]:
-        """Create the optimizer over the three groups of parameters."""
+        """Create the optimizer over the groups of parameters."""
         create = super().get_optimizer_creator()
         masks = list(self.module.perturbations.masks.parameters())
         effects = list(self.module.perturbations.effects.parameters())
         apart = {id(parameter) for parameter in (*masks, *effects)}
         networks = [p for p in self.module.parameters() if id(p) not in apart]
         groups: list[dict[str, Any]] = [
-            {"params": networks},
+            {"params": [p for p in networks if p.ndim > 1]},
+            {"params": [p for p in networks if p.ndim < 2], "weight_decay": 0.0},
             {"params": effects, "weight_decay": 0.0},
             {"params": masks, "weight_decay": 0.0, "lr": self.lr_mask},
         ]
