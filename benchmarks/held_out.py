@@ -108,6 +108,7 @@ def plainest(adata: ad.AnnData) -> float:
 
 
 def fit(screen: str, model_name: str, settings: dict, seed: int) -> dict[str, object]:
+    torch.set_num_threads(1)  # anew for each run: the test of `without_effect` raises it
     read, batch_key = SCREENS[screen]
     adata = filtered(read(Path(os.environ["SCVI_SAMS_DATA_DIR"]), seed))
     scvi.settings.seed = seed
@@ -155,7 +156,6 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--settings", type=json.loads, default={})
     options = parser.parse_args()
-    torch.set_num_threads(1)
     for screen in options.screens:
         for model_name in options.models:
             for seed in options.seeds:

@@ -1,1 +1,5 @@
-"""Training plan and callbacks."""
+"""Training plans."""
+
+from scvi_sams.train._plan import SAMSTrainingPlan
+
+__all__ = ["SAMSTrainingPlan"]
