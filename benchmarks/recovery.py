@@ -194,6 +194,7 @@ def figure(results: pd.DataFrame, path: Path) -> None:
         ax.scatter(rows["f1"], y + jitter, s=14, color="#0072b2", alpha=0.7, linewidths=0)
         ax.set_title(protocol)
         ax.set_xlim(0, 1.03)
+        ax.set_ylim(-0.5, len(settings) - 0.5)
         ax.grid(axis="x", color="0.9")
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
