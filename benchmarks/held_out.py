@@ -53,12 +53,17 @@ def papalexi(folder: Path, seed: int) -> ad.AnnData:
     return adata
 
 
-def norman(folder: Path, seed: int) -> ad.AnnData:
+def all_of_norman(folder: Path, seed: int) -> ad.AnnData:
     adata = ad.read_h5ad(folder / "norman2019_mcfaline2023_combo_500genes.h5ad")
     adata = adata[adata.obs["dataset"] == "norman19"].copy()
     u = np.random.default_rng(seed).random(adata.n_obs)
     held_out = adata.obs["perturbation"].isin(DOUBLES)
     adata.obs["split"] = np.select([held_out, u < 0.64, u < 0.8], ["test", "train", "val"], "out")
+    return adata
+
+
+def norman(folder: Path, seed: int) -> ad.AnnData:
+    adata = all_of_norman(folder, seed)
     return adata[adata.obs["split"] != "out"].copy()
 
 

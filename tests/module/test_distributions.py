@@ -134,65 +134,57 @@ def test_zero_inflation_that_never_or_always_loses_counts():
     assert always.log_prob(torch.zeros(1, 1).double()).item() == pytest.approx(0, abs=1e-12)
 
 
-ARMS = {
-    "nb": (
-        lambda mean: NegativeBinomial(mu=mean, theta=torch.tensor([0.7, 4.0])),
-        lambda mean: NegativeBinomial(mu=mean, theta=torch.tensor([0.7, 4.0])),
-    ),
-    "nb-of-two-dispersions": (
-        lambda mean: NegativeBinomial(mu=mean, theta=torch.tensor([0.7, 4.0]).expand_as(mean)),
-        lambda mean: NegativeBinomial(mu=mean, theta=torch.tensor([2.0, 4.0]).expand_as(mean)),
-    ),
-    "zinb": (
-        lambda mean: ZeroInflatedNegativeBinomial(
-            mu=mean, theta=torch.tensor([0.7, 4.0]), zi_logits=torch.tensor([-1.0, 0.5])
-        ),
-        lambda mean: ZeroInflatedNegativeBinomial(
-            mu=mean, theta=torch.tensor([0.7, 4.0]), zi_logits=torch.tensor([-0.5, 0.5])
-        ),
-    ),
-    "poisson": (Poisson, Poisson),
-}
+def laplace(make, s, mu, theta, logits=LOGITS):
+    """E[exp(-s x)] by summation over the counts."""
+    x = np.arange(500.0)[:, None]
+    return (np.exp(density(make, x, mu, theta, logits)) * np.exp(-s * x)).sum(0)
 
 
-def zeros_of(px):
-    """Probability of no count in each of two genes."""
-    mean = px.rate[0] if isinstance(px, Poisson) else px.mu[0]
-    if isinstance(px, Poisson):
-        return stats.poisson.pmf(0, mean)
-    theta = px.theta[0]
-    counted = stats.nbinom.pmf(0, theta, theta / (theta + mean))
-    if not isinstance(px, ZeroInflatedNegativeBinomial):
-        return counted
-    lost = px.zi_probs.reshape(-1, 2)[0].numpy()
-    return lost + (1 - lost) * counted
+@pytest.mark.parametrize("s", [1e-3, 0.1, 1.0, 10.0])
+@pytest.mark.parametrize("make", DISTRIBUTIONS)
+def test_laplace_transform_equals_summation_over_counts(make, s):
+    mu, theta = (torch.tensor(value).double() for value in ([0.2, 3.0, 40.0], [0.3, 2.0, 20.0]))
+    found = make(mu.log()[None], theta.log()).log_laplace(torch.tensor(s).double())
+    assert found.shape == (1, 3)
+    np.testing.assert_allclose(found.exp()[0], laplace(make, s, mu, theta), rtol=1e-7)
 
 
-@pytest.mark.parametrize("arms", ARMS.values(), ids=ARMS)
-def test_coupled_samples_have_their_own_distributions_and_little_noise_between(arms):
+@pytest.mark.parametrize("make", DISTRIBUTIONS)
+def test_laplace_transform_is_one_at_zero_and_the_share_of_zeros_far_out(make):
+    mu, theta = (torch.tensor(value).double() for value in ([0.2, 3.0, 40.0], [0.3, 2.0, 20.0]))
+    px = make(mu.log()[None], theta.log())
+    torch.testing.assert_close(px.log_laplace(torch.zeros(())), torch.zeros(1, 3).double())
+    torch.testing.assert_close(px.log_laplace(torch.tensor(80.0)), px.log_prob(torch.zeros(1, 3)))
+
+
+@pytest.mark.parametrize("make", DISTRIBUTIONS)
+def test_slope_of_the_laplace_transform_at_zero_is_the_mean(make):
+    mu, theta = (torch.tensor(value).double() for value in ([0.2, 3.0, 40.0], [0.3, 2.0, 20.0]))
+    px = make(mu.log()[None], theta.log())
+    s = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(px.log_laplace(s).sum(), s)
+    torch.testing.assert_close(-slope, px.mean)
+
+
+@pytest.mark.parametrize("make", DISTRIBUTIONS)
+def test_laplace_transform_has_a_value_for_each_cell_and_follows_samples(make):
     torch.manual_seed(0)
-    n = 200_000
-    one, other = (
-        arm(torch.tensor(mean).expand(n, 2))
-        for arm, mean in zip(arms, ([3.0, 2.0], [4.0, 2.0]), strict=True)
-    )
-    x, y = one.sample_coupled(other)
-    for sample, px in [(x, one), (y, other)]:
-        alone = px.sample()
-        torch.testing.assert_close(sample.mean(0), alone.mean(0), rtol=0.03, atol=0)
-        torch.testing.assert_close(sample.var(0), alone.var(0), rtol=0.06, atol=0)
-        np.testing.assert_allclose((sample == 0).float().mean(0), zeros_of(px), atol=0.01)
-        assert (sample == sample.round()).all()
-    assert torch.equal(x[:, 1], y[:, 1])
-    assert (y - x)[:, 0].var() < 0.5 * (x.var(0) + y.var(0))[0]
+    log_mu = torch.tensor([[0.1, 1.0, 2.0], [1.0, 2.0, 0.3]]).double()
+    px = make(log_mu, torch.tensor([-0.5, 0.5, 1.0]).double())
+    s = torch.tensor([[0.05], [0.4]])  # of each cell
+    samples = px.sample((50_000,))
+    found = px.log_laplace(s).exp()
+    torch.testing.assert_close(found, (-s * samples).exp().mean(0).double(), rtol=0, atol=0.008)
 
 
-def test_samples_of_equal_dispersion_share_all_of_their_gamma_noise():
-    torch.manual_seed(0)
-    one, other = (
-        NegativeBinomial(mu=torch.full((100_000, 1), mean), theta=torch.tensor([0.7]))
-        for mean in (3.0, 4.0)
-    )
-    x, y = one.sample_coupled(other)
-    assert (y >= x).all()
-    assert (y - x).var() < 0.3 * (one.variance + other.variance)[0, 0]
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("log_mu", [-60.0, 12.0])
+@pytest.mark.parametrize("make", DISTRIBUTIONS)
+def test_laplace_transform_is_finite_and_falls_at_extremes(make, log_mu, dtype):
+    values = [torch.full((1, 3), value, dtype=dtype) for value in (log_mu, -8.0)]
+    logits = torch.tensor([-80.0, 0.0, 80.0], dtype=dtype)
+    px = make(*values, logits=logits)
+    found = torch.stack([px.log_laplace(torch.tensor(s, dtype=dtype)) for s in (1e-6, 1.0, 1e3)])
+    assert torch.isfinite(found).all()
+    assert (found <= 1e-6).all()
+    assert (found.diff(dim=0) <= 1e-6).all()

@@ -1,87 +1,126 @@
-"""Figures hold what they should, and nothing is cut off."""
+"""What holds for all figures: filled, readable, nothing cut off, shown and saved as asked."""
+
+import copy
 
 import anndata as ad
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-
-mpl.use("agg")
-
-import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 
 import scvi_sams as sams
+from tests.pl import standins
+from tests.pl.checks import (
+    assert_filled,
+    assert_nothing_cut_off,
+    assert_readable,
+    assert_saved,
+    points_of,
+)
+
+# arguments of every figure, of a size
+ARGUMENTS = {
+    "additivity": lambda size: (standins.interactions(**size),),
+    "ate_agreement": lambda size: (standins.ate(**size), standins.ate(**size)),
+    "collapse": lambda size: (standins.ate(**size), standins.ate(**size)),
+    "dimension_genes": lambda size: (standins.responses(**size),),
+    "dose_response": lambda size: (
+        standins.doses(n_genes=size["n_genes"]),
+        "DRUG",
+        list(standins.names("GENE", 7)),
+    ),
+    "effects": lambda size: (standins.effects(**size),),
+    "inclusion_probability": lambda size: (standins.effects(**size),),
+    "interactions": lambda size: (standins.interactions(**size),),
+    "perturbation_embedding": lambda size: (standins.effects(**size, n_clusters=12),),
+    "posterior_predictive_check": lambda size: (standins.check(**size),),
+    "training_history": lambda size: (standins.model(),),
+    "volcano": lambda size: (
+        standins.ate(**size),
+        standins.names("PERTURBATION", size["n_perturbations"])[3],
+    ),
+}
+FAST = {"perturbation_embedding": {"method": "pca"}}
+ONE_PANEL = {  # of figures with several
+    "additivity": {"pairs": "LEFT000+PARTNER0"},
+    "dimension_genes": {"dimension": "z0"},
+    "posterior_predictive_check": {"statistics": "mean"},
+    "training_history": {"metrics": "elbo"},
+}
+of_every_figure = pytest.mark.parametrize("name", sams.pl.__all__)
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
+def draw(name, size=standins.SMALL, **kwargs):
+    return getattr(sams.pl, name)(*ARGUMENTS[name](size), **FAST.get(name, {}) | kwargs)
 
 
-def assert_nothing_cut_off(ax):
-    figure = ax.figure
-    figure.canvas.draw()
-    canvas = figure.bbox
-    artists = [ax.title, ax.xaxis.label, ax.yaxis.label]
-    for axis in (ax.xaxis, ax.yaxis):  # ticks outside the view are not drawn
-        low, high = sorted(axis.get_view_interval())
-        artists += [
-            tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high
-        ]
-    for artist in artists:
-        if artist.get_text():
-            box = artist.get_window_extent()
-            assert box.x0 >= -1, artist.get_text()
-            assert box.y0 >= -1, artist.get_text()
-            assert box.x1 <= canvas.x1 + 1, artist.get_text()
-            assert box.y1 <= canvas.y1 + 1, artist.get_text()
+@of_every_figure
+@pytest.mark.parametrize("size", [standins.SMALL, standins.LARGE], ids=["small", "large"])
+def test_figures_are_filled_readable_and_not_cut_off(name, size, tmp_path):
+    figure = draw(name, size, return_fig=True, save=tmp_path / "figure.png")
+    assert_filled(figure)
+    assert_nothing_cut_off(figure)
+    assert_readable(figure)
+    assert_saved(tmp_path / "figure.png")
 
 
-def effects(n_perturbations=100, n_latent=50):
-    probability = np.random.default_rng(0).random((n_perturbations, n_latent))
-    return ad.AnnData(
-        probability,
-        obs=pd.DataFrame(index=[f"PERTURBATION{t:03d}" for t in range(n_perturbations)]),
-        var=pd.DataFrame(index=[f"z{k}" for k in range(n_latent)]),
-        layers={"inclusion_probability": probability},
-    )
+@of_every_figure
+def test_figures_do_not_change_what_they_draw(name):
+    arguments = ARGUMENTS[name](standins.SMALL)
+    before = copy.deepcopy(arguments)
+    getattr(sams.pl, name)(*arguments, **FAST.get(name, {}))
+    for now, then in zip(arguments, before, strict=True):
+        if isinstance(now, ad.AnnData):
+            np.testing.assert_array_equal(now.X, then.X)
+            pd.testing.assert_frame_equal(now.obs, then.obs)
+            assert sorted(now.layers) == sorted(then.layers)
+            for layer in now.layers:
+                np.testing.assert_array_equal(now.layers[layer], then.layers[layer])
+            assert (now.uns, sorted(now.obsm)) == (then.uns, sorted(then.obsm))
+        elif isinstance(now, pd.DataFrame):
+            pd.testing.assert_frame_equal(now, then)
+        elif hasattr(now, "history"):
+            for key, frame in now.history.items():
+                pd.testing.assert_frame_equal(frame, then.history[key])
+        else:
+            assert now == then
 
 
-def test_inclusion_heatmap_shows_every_probability_and_name(tmp_path):
-    data = effects()
-    ax = sams.pl.inclusion_probability(data, save=tmp_path / "inclusion.png")
-    np.testing.assert_array_equal(ax.images[0].get_array(), data.layers["inclusion_probability"])
-    assert [label.get_text() for label in ax.get_yticklabels()] == list(data.obs_names)
-    assert_nothing_cut_off(ax)
-    heights = [label.get_window_extent().height for label in ax.get_yticklabels()]
-    row = ax.get_window_extent().height / data.n_obs
-    assert max(heights) < 1.4 * row, "names overlap"
-    assert plt.imread(tmp_path / "inclusion.png").std() > 0.05
-
-
-def test_agreement_shows_every_point_and_the_correlation(tmp_path):
-    rng = np.random.default_rng(0)
-    observed = rng.normal(size=(5, 20))
-    predicted = observed + rng.normal(size=(5, 20))
-    ax = sams.pl.ate_agreement(predicted, observed, save=tmp_path / "ate.png")
-    points = ax.collections[0].get_offsets()
-    np.testing.assert_allclose(points, np.column_stack([observed.ravel(), predicted.ravel()]))
-    assert f"{np.corrcoef(observed.ravel(), predicted.ravel())[0, 1]:.3f}" in ax.get_title()
-    low, high = ax.get_xlim()
-    assert low < points.min()
-    assert high > points.max()
-    assert_nothing_cut_off(ax)
-
-
-def test_figures_draw_on_given_axes_and_show_when_asked(monkeypatch):
+@of_every_figure
+def test_figures_are_returned_as_asked(name, monkeypatch):
     shown = []
     monkeypatch.setattr(plt, "show", lambda: shown.append(True))
-    _, ax = plt.subplots()
-    assert sams.pl.ate_agreement([[0.0, 1.0]], [[0.0, 1.0]], ax=ax, show=True) is ax
+    drawn = draw(name)
+    axes = drawn if isinstance(drawn, list) else [drawn]
+    assert all(isinstance(ax, Axes) for ax in axes)
+    assert not shown
+    assert draw(name, show=True, return_fig=True) is plt.gcf()
     assert shown == [True]
 
 
-def test_agreement_of_different_shapes_raises():
-    with pytest.raises(ValueError, match=r"shape \(1, 2\), observed ones \(2, 1\)"):
-        sams.pl.ate_agreement([[0.0, 1.0]], [[0.0], [1.0]])
+@pytest.mark.parametrize("name", [name for name in sams.pl.__all__ if name != "collapse"])
+def test_figures_draw_on_given_axes(name):
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
+    assert draw(name, ax=right, **ONE_PANEL.get(name, {})) is right
+    assert not left.has_data()
+    assert right.has_data()
+    left.remove()
+    assert_filled(figure)
+    assert_nothing_cut_off(figure)
+
+
+@pytest.mark.parametrize("name", ONE_PANEL)
+def test_several_panels_do_not_go_on_one_axes(name):
+    with pytest.raises(ValueError, match=r"`ax` takes one panel, and there are [2-9]"):
+        draw(name, ax=plt.subplots()[1])
+
+
+def test_figures_draw_within_subfigures():
+    figure = plt.figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subfigures(1, 2)
+    sams.pl.volcano(standins.ate(), "PERTURBATION000", ax=left.subplots())
+    drawn = sams.pl.effects(standins.effects(), ax=right.subplots(), return_fig=True)
+    assert drawn is figure
+    assert len(points_of(left.axes[0]))
+    assert_nothing_cut_off(figure)

@@ -84,13 +84,13 @@ def encode_labels(
         for pair in pairs:
             label, dose = divmod(int(pair), len(dose_uniques))
             received.append(
-                _with_doses(
+                doses_of_parts(
                     parts[label],
                     dose_uniques[dose],
                     control,
                     delimiter,
                     uniques[label],
-                    dosages.name,
+                    f"column {dosages.name!r}",
                 )
             )
         row_of_cell = pair_codes
@@ -270,21 +270,40 @@ def _check_controls(control: Sequence[str], carried: set[str], where: object) ->
         )
 
 
-def _with_doses(
+def doses_of_parts(
     parts: tuple[str, ...],
     dose: object,
     control: Sequence[str],
     delimiter: str | None,
     label: str,
-    column: object,
+    where: str,
 ) -> dict[str, float]:
-    """Dose of each perturbation of one label."""
+    """Dose of each perturbation of one label.
+
+    Parameters
+    ----------
+    parts
+        Parts of the label; controls among them have no dose.
+    dose
+        A number, which all parts share, or text with one number per part.
+    control
+        Names that mean *not perturbed*.
+    delimiter
+        What separates the numbers, as the parts of the label.
+    label, where
+        The label and the place of the dose, for messages.
+
+    Raises
+    ------
+    ValueError
+        If the dose is not one finite number, nor one for each part.
+    """
     if all(part in control for part in parts):
         return {}
     doses = _parse_doses(dose, delimiter)
     if doses is None or len(doses) not in (1, len(parts)):
         raise ValueError(
-            f"The dosage {dose!r} in column {column!r} beside the label {label!r} is not a finite "
+            f"The dosage {dose!r} in {where} beside the label {label!r} is not a finite "
             f"number, nor {len(parts)} of them separated as the label is (such as '1.0+0.5' "
             "beside 'A+B')."
         )

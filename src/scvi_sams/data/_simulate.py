@@ -222,9 +222,13 @@ def _choose_pairs(
 
 
 def _true_ate(screen: _Screen, shifts: Array, n_batches: int, rng: np.random.Generator) -> Array:
-    """ATE of each perturbation at dose 1, the same basal states in both arms; T x G."""
+    """ATE of each perturbation at dose 1, all random numbers the same in both arms; T x G."""
     z = rng.normal(size=(CELLS_FOR_TRUE_ATE, shifts.shape[1]))
     batch = rng.integers(n_batches, size=len(z))
-    return treatment_effects(
-        lambda z: log_share(screen.counts(z, batch, rng)).mean(axis=0), shifts, z
-    )
+    seed = rng.integers(2**32)
+
+    def response(z: Array) -> Array:
+        counts = screen.counts(z, batch, np.random.default_rng(seed))
+        return log_share(counts).mean(axis=0)
+
+    return treatment_effects(response, shifts, z)

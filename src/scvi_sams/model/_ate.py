@@ -2,188 +2,318 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import anndata as ad
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
-from scvi import REGISTRY_KEYS as SCVI_KEYS
-from scvi.data._constants import _SETUP_ARGS_KEY
 
-from scvi_sams._constants import REGISTRY_KEYS
-from scvi_sams.data._field import PerturbationField
-from scvi_sams.data._labels import split_label
-from scvi_sams.data._names import as_tuple, positions
-from scvi_sams.model._base import PerturbationModel
+from scvi_sams.model._conditions import NO_PERTURBATION, Condition, Doses
+from scvi_sams.model._posterior import Array, SpikeSlab
+from scvi_sams.model._response import Normalization, Response
+from scvi_sams.model._simulation import (
+    Basal,
+    ReferenceCells,
+    SimulationMixin,
+    with_entries,
+    with_one,
+)
+from scvi_sams.model._uncertainty import Uncertainty
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from scvi_sams.module._distributions import CountDistribution
+_N_DRAWS = 100
+_CELLS_PER_DRAW = 5
+_ELEMENTS_AT_ONCE = 2**19
 
 
-class TreatmentEffectsMixin(PerturbationModel):
+class _Arm(NamedTuple):
+    """One arm of a comparison, evaluated on common cells.
+
+    Attributes
+    ----------
+    at_mean
+        Mean response at the expected offset; G.
+    few_at_mean, few_at_draws
+        Responses of a few cells at the expected offset and at draws of it; n x G.
+    gradient
+        Derivative of the mean response with respect to the output weights; G x (H + 1).
+    """
+
+    at_mean: torch.Tensor
+    few_at_mean: torch.Tensor
+    few_at_draws: torch.Tensor
+    gradient: torch.Tensor
+
+
+class Effects(NamedTuple):
+    """What is known of the effects of conditions on genes; each C x G.
+
+    Attributes
+    ----------
+    p_zero
+        Probability that every mask is off.
+    loc, known
+        Mean and variance over masks and effects otherwise.
+    decoder
+        Variance for the decoder.
+    """
+
+    p_zero: Array
+    loc: Array
+    known: Array
+    decoder: Array
+
+    def posterior(self, uncertainty: Uncertainty, name: str) -> SpikeSlab:
+        """All of it together, and the misfit of the model on a scale."""
+        unmodelled, model = uncertainty.of_model(name, self.decoder)
+        return SpikeSlab(self.p_zero, np.sqrt(unmodelled), self.loc, np.sqrt(self.known + model))
+
+
+class TreatmentEffectsMixin(SimulationMixin):
     """What perturbations do to genes."""
+
+    uncertainty_: dict[str, Any]
 
     @torch.inference_mode()
     def get_average_treatment_effects(
         self,
         perturbations: str | Sequence[str] | None = None,
         *,
+        control: str | None = None,
+        doses: Doses | None = None,
         n_samples: int = 2_500,
-        normalization: Literal["log2_cp10k", "mean"] | None = None,
+        normalization: Normalization | None = None,
+        basal: Basal | AnnData = "prior",
+        library_size: float | Literal["observed"] = "observed",
+        covariates: Mapping[str, Any] | None = None,
+        credible_mass: float = 0.95,
         seed: int = 0,
     ) -> AnnData:
-        r"""Average treatment effect of perturbations on each gene, against no perturbation.
+        r"""Average treatment effect of conditions on each gene.
 
         .. math::
-            \mathrm{ATE}(d) = E[y | do(d)] - E[y | do(0)]
+            \mathrm{ATE}(d) = E[y | do(d)] - E[y | do(d_0)]
 
-        with masks and effects from their posterior, basal states from their prior, and library
-        sizes and covariates from training cells (Bereket & Karaletsos 2023). Both arms share their
-        random numbers, basal states and counting noise included, which takes most of the
-        Monte-Carlo noise out of the difference. On panels with few counts per cell, where one
-        count is a large step in counts per 10,000, ``normalization="mean"`` is the quieter scale.
+        over basal states, and covariates and library sizes of training cells (Bereket &
+        Karaletsos 2023). Both arms share all random numbers, and the counting noise is taken in
+        expectation, so the Monte-Carlo noise is small.
+
+        The posterior of an ATE is a spike at zero, where every mask of the perturbations is off,
+        beside a normal slab. The variance of the slab adds up what is not known: masks and
+        effects, from their posterior; the decoder, from a Laplace approximation of its output
+        layer (MacKay 1992; Daxberger et al. 2021); and the misfit of the model, from the effects
+        that training cells show (Kennedy & O'Hagan 2001).
 
         Parameters
         ----------
         perturbations
             Conditions, written like the labels of the setup, such as ``"KLF1"`` or
-            ``"KLF1+MAP2K6"``, at dose 1; every perturbation by default.
+            ``"KLF1+MAP2K6"``; every perturbation by default.
+        control
+            Condition of the other arm; no perturbation by default. Against another condition
+            this is a paired differential expression.
+        doses
+            One dose for all conditions or one for each, a number or, for combinations, text such
+            as ``"1.0+0.5"``; 1 by default. Several doses of one condition are several rows.
         n_samples
             Cells simulated per condition and arm.
         normalization
-            Scale of y: ``"log2_cp10k"`` for :math:`\log_2(1 + 10^4 x / \sum x)` of sampled
-            counts, relative to the genes of the model; ``"mean"`` for expected values (counts per
-            cell). By default ``"log2_cp10k"`` of counts and ``"mean"`` of real values.
+            Scale of y: ``"log2_cp10k"`` for :math:`\log_2(1 + 10^4 x / \ell)` of counts x in a
+            cell of total :math:`\ell`, over the genes of the model; ``"mean"`` for x itself
+            (counts per cell). By default ``"log2_cp10k"`` of counts and ``"mean"`` of real values.
+        basal
+            Where basal states come from: ``"prior"``; ``"control_cells"`` for those of the control
+            cells of the model's data, with their covariates and library sizes; or an AnnData of
+            cells, set up like the model's, for theirs.
+        library_size
+            Library size of every cell (with size factors: size factor), in place of observed ones.
+        covariates
+            Values that all cells take, such as ``{"cell_type": "K562"}``. Of a list of values each
+            makes its own rows, with the values in columns of ``obs``.
+        credible_mass
+            Posterior probability between ``lower`` and ``upper``.
         seed
             Of the random numbers; the global state is not touched.
 
         Returns
         -------
-        AnnData of shape conditions × genes with the posterior mean of the ATE in ``X``,
-        ``obs["trained"]``: whether every perturbation of the condition has training cells, and
-        the settings in ``uns["ate"]``.
+        AnnData of shape conditions × genes.
+
+        - ``X``: posterior mean
+        - ``layers["sd"]``, ``layers["lower"]``, ``layers["upper"]``: posterior standard deviation
+          and credible interval of equal tails
+        - ``layers["lfsr"]``: local false sign rate, the probability that the sign is not that of
+          the mean (Stephens 2017)
+        - ``obs``: ``perturbation`` and ``dose`` (NaN if the parts of a combination differ),
+          ``trained`` and ``n_cells`` (whether training cells received these perturbations
+          together, and how many), ``dose_support`` (doses ``"seen"`` in training, ``"between"`` or
+          ``"beyond"`` those; ``"untrained"`` if a perturbation has no training cell)
+        - ``uns["ate"]``: the settings
 
         Raises
         ------
         RuntimeError
             If the model is not trained.
         ValueError
-            If a perturbation is unknown (the nearest known ones are named), none is given, or an
-            argument is out of range.
+            If a perturbation, covariate or value is unknown (the nearest known ones are named),
+            none is given, or an argument is out of range.
         """
         self._check_if_trained(warn=False)
         if n_samples < 2:
             raise ValueError(f"`n_samples` must be at least 2; it is {n_samples}.")
-        is_of_counts = self.module.likelihood.is_of_counts
-        if normalization is None:
-            normalization = "log2_cp10k" if is_of_counts else "mean"
-        if normalization not in ("log2_cp10k", "mean"):
-            raise ValueError(
-                f"`normalization` must be 'log2_cp10k' or 'mean'; it is {normalization!r}."
+        if not 0 < credible_mass < 1:
+            raise ValueError(f"`credible_mass` must lie in (0, 1); it is {credible_mass}.")
+        response = Response(normalization, self.module.likelihood)
+        conditions = self._read_conditions(perturbations, doses)
+        other = NO_PERTURBATION if control is None else self._condition(control, 1.0)
+        settings = self._covariate_settings(covariates)
+        cells = self._reference(n_samples, basal, library_size, seed)
+        parts, obs = [], []
+        for values, entries in settings:
+            parts.append(
+                self._effects(conditions, other, with_entries(cells, entries), response, seed)
             )
-        if normalization == "log2_cp10k" and not is_of_counts:
-            raise ValueError(
-                "`normalization='log2_cp10k'` is of counts, and this model is one of real values. "
-                "Use `normalization='mean'`."
-            )
-        names = as_tuple(self.perturbation_names if perturbations is None else perturbations)
-        if not names:
-            raise ValueError("`perturbations` is empty; None takes every perturbation.")
-        members = [torch.as_tensor(self._members(name), device=self.device) for name in names]
-        cells = self._sample_reference_cells(n_samples, seed)
-        n_cells = self.module.perturbations.n_cells
-        effects = [self._effect(member, cells, normalization, seed) for member in members]
-        return ad.AnnData(
-            X=torch.stack(effects).cpu().numpy(),
-            obs=pd.DataFrame(
-                {"trained": [bool((n_cells[member] > 0).all()) for member in members]},
-                index=pd.Index(names),
-            ),
-            var=pd.DataFrame(index=self.gene_names),
-            uns={"ate": {"normalization": normalization, "n_samples": n_samples, "seed": seed}},
-        )
-
-    def _effect(
-        self,
-        members: torch.Tensor,
-        cells: dict[str, torch.Tensor],
-        normalization: str,
-        seed: int,
-    ) -> torch.Tensor:
-        """ATE of the perturbations ``members`` together; G."""
-        n_samples = len(cells[SCVI_KEYS.OBSERVED_LIB_SIZE])
-        index = members.expand(n_samples, -1)
-        with _seeded(seed):
-            z_basal = torch.randn(n_samples, self.module.n_latent, device=self.device)
-            shift = self.module.perturbations.rsample(members, n_samples).shift.sum(1)
-            perturbed = self._expression_given(z_basal + shift, index, 1.0, cells)
-            unperturbed = self._expression_given(z_basal, index, 0.0, cells)
-            if normalization == "mean":
-                return (perturbed.mean - unperturbed.mean).mean(0)
-            x, x0 = perturbed.sample_coupled(unperturbed)
-        return (_log2_cp10k(x) - _log2_cp10k(x0)).mean(0)
-
-    def _members(self, condition: str) -> npt.NDArray[np.intp]:
-        """Positions of the perturbations of a condition, read as the setup reads labels."""
-        control = self.get_state_registry(REGISTRY_KEYS.PERTURBATIONS)[
-            PerturbationField.CONTROL_KEY
-        ]
-        known = self.perturbation_names
-        parts: tuple[str, ...] = (condition,)
-        if condition not in known:
-            delimiter = self.registry[_SETUP_ARGS_KEY]["delimiter"]
-            parts = split_label(condition, control, delimiter, "perturbations")
-        # in one order, so that A+B and B+A share their random numbers
-        members = sorted({part for part in parts if part not in control})
-        if self._one_perturbation_per_cell and len(members) > 1:
-            raise ValueError(
-                f"{condition!r} is a combination, and this model takes one perturbation per cell. "
-                "Set the data up with `delimiter=None` to take combinations as perturbations of "
-                "their own."
-            )
-        return positions(members, known)
-
-    def _sample_reference_cells(self, n_cells: int, seed: int) -> dict[str, torch.Tensor]:
-        """Library sizes and covariates of random training cells, n_cells x columns each."""
-        reference = self.reference_cells_
-        chosen = np.random.default_rng(seed).integers(
-            len(reference[SCVI_KEYS.OBSERVED_LIB_SIZE]), size=n_cells
-        )
-        return {
-            key: torch.as_tensor(values[chosen], device=self.device)
-            for key, values in reference.items()
+            obs.append(self._obs_of(conditions).assign(**values))
+            obs[-1].index = [
+                ", ".join([name, *map(str, values.values())]) for name in obs[-1].index
+            ]
+        effects = Effects(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        posterior = effects.posterior(Uncertainty(**self.uncertainty_), response.name)
+        tail = (1 - credible_mass) / 2
+        layers = {
+            "sd": posterior.sd,
+            "lower": posterior.quantile(tail),
+            "upper": posterior.quantile(1 - tail),
+            "lfsr": posterior.local_false_sign_rate,
         }
-
-    def _expression_given(
-        self, z: torch.Tensor, index: torch.Tensor, dose: float, cells: dict[str, torch.Tensor]
-    ) -> CountDistribution:
-        """Distribution of what is measured of cells with states ``z`` (cells x K).
-
-        They received the perturbations ``index`` (cells x D) at one dose.
-        """
-        received = torch.cat([index, torch.full_like(index, dose, dtype=z.dtype)], dim=-1)
-        library = torch.log(cells[SCVI_KEYS.OBSERVED_LIB_SIZE])
-        inputs = self.module._get_generative_input(
-            {**cells, REGISTRY_KEYS.PERTURBATIONS: received}, {"z": z, "library": library}
+        return ad.AnnData(
+            X=posterior.mean.astype(np.float32),
+            obs=pd.concat(obs),
+            var=pd.DataFrame(index=self.gene_names),
+            layers={key: values.astype(np.float32) for key, values in layers.items()},
+            uns={
+                "ate": {
+                    "control": other.label,
+                    "normalization": response.name,
+                    "basal": basal if isinstance(basal, str) else "cells",
+                    "n_samples": n_samples,
+                    "credible_mass": credible_mass,
+                    "seed": seed,
+                }
+            },
         )
-        return self.module.generative(**inputs)["px"]
+
+    def _effects(
+        self,
+        conditions: Sequence[Condition],
+        other: Condition,
+        cells: ReferenceCells,
+        response: Response,
+        seed: int,
+    ) -> Effects:
+        """What is known of the ATE of each condition against another."""
+        inclusion = self.module.perturbations.inclusion_probability
+        uncertainty = Uncertainty(**self.uncertainty_)
+        n_draws = min(_N_DRAWS, len(cells))
+        reference = self._arm(other, cells, response, seed)
+        rows = []
+        for condition in conditions:
+            arm = self._arm(condition, cells, response, seed)
+            # draws move the response of a few cells away from that at the expected offset
+            moves = (arm.few_at_draws - arm.few_at_mean) - (
+                reference.few_at_draws - reference.few_at_mean
+            )
+            moves = moves.unflatten(0, (-1, n_draws))  # cells x draws x G
+            draws = moves.mean(0) + (arm.at_mean - reference.at_mean)  # draws x G
+            p_zero, is_on = self._spike(condition, other, inclusion, n_draws, seed)
+            on = is_on if is_on.sum() > 1 else torch.ones_like(is_on)
+            known = draws[on].var(0)
+            if len(moves) > 1:  # draws also differ since the few cells of each do
+                known = (known - moves[:, on].var(0).mean(0) / len(moves)).clamp(min=0)
+            gradient = (arm.gradient - reference.gradient).cpu().double().numpy()  # G x (H + 1)
+            decoder = uncertainty.of_decoder(gradient[:, -1], gradient[:, :-1])
+            rows.append(
+                (
+                    np.full(len(decoder), p_zero),
+                    draws[on].mean(0).cpu().double().numpy(),
+                    known.cpu().double().numpy(),
+                    decoder,
+                )
+            )
+        return Effects(*(np.stack(column) for column in zip(*rows, strict=True)))
+
+    def _spike(
+        self,
+        condition: Condition,
+        other: Condition,
+        inclusion: torch.Tensor,
+        n_draws: int,
+        seed: int,
+    ) -> tuple[float, torch.Tensor]:
+        """Probability that two conditions are the same to the model, and draws in which not."""
+        members = _difference(condition, other)
+        if not len(members):
+            return 1.0, torch.ones(n_draws, dtype=torch.bool)
+        if not self.module.has_masks:
+            return 0.0, torch.ones(n_draws, dtype=torch.bool)
+        offset = self._draw_offsets(condition, n_draws, seed)
+        is_on = (offset != self._draw_offsets(other, n_draws, seed)).any(-1)
+        return float((1 - inclusion[members]).cpu().double().prod()), is_on.cpu()
+
+    def _arm(
+        self, condition: Condition, cells: ReferenceCells, response: Response, seed: int
+    ) -> _Arm:
+        """Responses of cells that receive a condition."""
+        offset = self._expected_offset(condition)
+        n_draws = min(_N_DRAWS, len(cells))
+        per_draw = min(_CELLS_PER_DRAW, len(cells) // n_draws)
+        few = cells.take(slice(0, n_draws * per_draw))
+        draws = self._draw_offsets(condition, n_draws, seed).repeat(per_draw, 1)
+        hidden, library = self.module.decode(**self._generative_input(few, condition, offset))
+        slope = response.slope(hidden, library)  # n x G
+        return _Arm(
+            at_mean=self._mean_response(response, cells, condition, offset),
+            few_at_mean=response.expected(hidden, library),
+            few_at_draws=self._respond(response, few, condition, draws),
+            gradient=slope.T @ with_one(hidden) / len(few),
+        )
+
+    def _mean_response(
+        self,
+        response: Response,
+        cells: ReferenceCells,
+        condition: Condition,
+        offset: torch.Tensor,
+    ) -> torch.Tensor:
+        """Mean over cells of their expected responses, G."""
+        at_once = max(_ELEMENTS_AT_ONCE // len(self.gene_names), 1)
+        total = torch.zeros(len(self.gene_names), device=self.device)
+        for start in range(0, len(cells), at_once):
+            some = cells.take(slice(start, start + at_once))
+            total += self._respond(response, some, condition, offset).sum(0)
+        return total / len(cells)
+
+    def _respond(
+        self,
+        response: Response,
+        cells: ReferenceCells,
+        condition: Condition,
+        offset: torch.Tensor,
+    ) -> torch.Tensor:
+        """Expected responses of cells that receive a condition, n x G."""
+        inputs = self._generative_input(cells, condition, offset)
+        return response.expected(*self.module.decode(**inputs))
 
 
-def _log2_cp10k(counts: torch.Tensor) -> torch.Tensor:
-    """Logarithm of one plus counts per 10,000; a cell without counts reads as zeros."""
-    total = counts.sum(-1, keepdim=True).clamp(min=1)
-    return torch.log2(1 + 1e4 * counts / total)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    devices = list(range(torch.cuda.device_count()))
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        yield
+def _difference(one: Condition, other: Condition) -> np.ndarray:
+    """Perturbations, and doses of them, that two conditions do not share."""
+    first = dict(zip(one.members.tolist(), one.doses, strict=True))
+    second = dict(zip(other.members.tolist(), other.doses, strict=True))
+    members = sorted(first.keys() | second.keys())
+    # a dose of 0 is as none
+    different = [t for t in members if first.get(t, 0) != second.get(t, 0)]
+    return np.array(different, dtype=np.intp)

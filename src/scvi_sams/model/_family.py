@@ -9,11 +9,13 @@ from scvi.data._constants import _SETUP_ARGS_KEY
 
 from scvi_sams.data._field import CountsField, unchanged_on_error
 from scvi_sams.model._annotation import AnnotationMixin
-from scvi_sams.model._ate import TreatmentEffectsMixin
 from scvi_sams.model._base import PerturbationModel
+from scvi_sams.model._combined import CombinedEffectsMixin
 from scvi_sams.model._expression import ExpressionMixin
+from scvi_sams.model._interactions import InteractionsMixin
 from scvi_sams.model._iwelbo import PredictiveLikelihoodMixin
 from scvi_sams.model._latent import LatentStateMixin
+from scvi_sams.model._prediction import PredictionMixin
 from scvi_sams.model._setup import PerturbationSetupMixin
 from scvi_sams.model._training import PerturbationTrainingMixin
 from scvi_sams.module._module import SAMSVAEModule
@@ -25,12 +27,14 @@ if TYPE_CHECKING:
 
 class PerturbationVAE(
     PerturbationSetupMixin,
+    PerturbationTrainingMixin,
     AnnotationMixin,
-    TreatmentEffectsMixin,
+    CombinedEffectsMixin,
+    InteractionsMixin,
+    PredictionMixin,
     PredictiveLikelihoodMixin,
     ExpressionMixin,
     LatentStateMixin,
-    PerturbationTrainingMixin,
     PerturbationModel,
 ):
     """A variational autoencoder of a perturbation screen."""

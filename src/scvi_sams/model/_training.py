@@ -17,7 +17,7 @@ from scvi_sams._constants import REGISTRY_KEYS
 from scvi_sams.data._names import listed
 from scvi_sams.data._sources import obs_column
 from scvi_sams.data._statistics import training_statistics
-from scvi_sams.model._base import PerturbationModel
+from scvi_sams.model._calibration import CalibrationMixin
 from scvi_sams.train._best_weights import KeepBestWeights
 from scvi_sams.train._plan import SAMSTrainingPlan
 
@@ -25,7 +25,7 @@ SPLITS = ("train", "val", "test")
 _N_REFERENCE_CELLS = 10_000
 
 
-class PerturbationTrainingMixin(UnsupervisedTrainingMixin, PerturbationModel):
+class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
     """scvi-tools' training with early stopping, best weights and named splits."""
 
     _training_plan_cls = SAMSTrainingPlan
@@ -157,6 +157,7 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, PerturbationModel):
             callbacks=callbacks or [],
             **trainer_kwargs,
         )
+        self._calibrate(datamodule.train_idx)
 
     def _split_indices(self, split_key: str, needs_validation: bool) -> list[np.ndarray]:
         column = obs_column(self.adata, split_key, "split_key").astype(str)
@@ -196,6 +197,9 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, PerturbationModel):
         self.module.prepare(statistics)
         self.module.train()
         self.reference_cells_ = self._reference_cells(train_indices)
+        packed = self.adata_manager.get_from_registry(REGISTRY_KEYS.PERTURBATIONS)[train_indices]
+        kinds, n_cells = np.unique(packed, axis=0, return_counts=True)
+        self.seen_conditions_ = {"packed": kinds, "n_cells": n_cells}
 
     def _reference_cells(self, train_indices: np.ndarray) -> dict[str, np.ndarray]:
         """Library sizes and covariates of training cells, which simulated cells take after.

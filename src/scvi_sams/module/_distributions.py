@@ -15,12 +15,13 @@ class CountDistribution(Protocol):
     """What simulations need of a distribution of counts."""
 
     mean: torch.Tensor
+    variance: torch.Tensor
 
     def sample(self) -> torch.Tensor:
         """Sample counts."""
 
-    def sample_coupled(self, other: CountDistribution) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sample counts of this and of another distribution with common random numbers."""
+    def log_laplace(self, s: torch.Tensor) -> torch.Tensor:
+        """Logarithm of E[exp(-s x)] for s >= 0, of the shape of the counts."""
 
 
 class NegativeBinomial(_NegativeBinomial):
@@ -60,31 +61,10 @@ class NegativeBinomial(_NegativeBinomial):
         """Log density (... x B x G) of counts (B x G)."""
         return _log_negative_binomial(value, self.mu, self._compact_theta, self._log_mu)
 
-    @torch.inference_mode()
-    def sample_coupled(self, other: NegativeBinomial) -> tuple[torch.Tensor, torch.Tensor]:
-        r"""Sample counts of this and of another distribution with common random numbers.
-
-        .. math::
-            x = s + a, \quad x' = s + a', \qquad s \sim \mathrm{Poisson}(\min(w, w')), \quad
-            a \sim \mathrm{Poisson}(w - \min(w, w'))
-
-        with rates :math:`w = \mu g`, :math:`w' = \mu' g'` whose Gamma noise,
-        :math:`g \sim \mathrm{Gamma}(\theta, \theta)`, is the same where the inverse
-        dispersions are, and shares the part of the smaller one where they are not. Each count
-        alone has its own distribution; their difference has far less noise than that of
-        independent samples, and none where the distributions agree.
-
-        Parameters
-        ----------
-        other
-            Distribution of the same shape.
-
-        Returns
-        -------
-        Two tensors of the shape of ``mu``.
-        """
-        noise, other_noise = _coupled_gamma(self.theta, other.theta)
-        return _coupled_poisson(self.mu * noise, other.mu * other_noise)
+    def log_laplace(self, s: torch.Tensor) -> torch.Tensor:
+        r"""Logarithm of :math:`E[e^{-s x}] = (1 + \mu (1 - e^{-s}) / \theta)^{-\theta}`."""
+        theta = self._compact_theta
+        return -theta * torch.log1p(-torch.expm1(-s) * self.mu / theta)
 
 
 class ZeroInflatedNegativeBinomial(_ZeroInflatedNegativeBinomial):
@@ -126,14 +106,11 @@ class ZeroInflatedNegativeBinomial(_ZeroInflatedNegativeBinomial):
         kept = counted + F.logsigmoid(-self.zi_logits)
         return torch.where(value == 0, torch.logaddexp(kept, F.logsigmoid(self.zi_logits)), kept)
 
-    @torch.inference_mode()
-    def sample_coupled(
-        self, other: ZeroInflatedNegativeBinomial
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sample coupled counts; one uniform number decides which are lost in either."""
-        x, other_x = NegativeBinomial.sample_coupled(self, other)  # type: ignore[arg-type]
-        uniform = torch.rand_like(self.mu)
-        return x * (uniform > self.zi_probs), other_x * (uniform > other.zi_probs)
+    def log_laplace(self, s: torch.Tensor) -> torch.Tensor:
+        r"""Logarithm of :math:`\kappa + (1 - \kappa) L(s)`, with L(s) that of the kept counts."""
+        counted = NegativeBinomial.log_laplace(self, s)  # type: ignore[arg-type]
+        kept = counted + F.logsigmoid(-self.zi_logits)
+        return torch.logaddexp(kept, F.logsigmoid(self.zi_logits))
 
 
 class Poisson(_Poisson):
@@ -166,10 +143,9 @@ class Poisson(_Poisson):
         counted = torch.xlogy(value, self.rate) if self._log_mu is None else value * self._log_mu
         return counted - self.rate - torch.lgamma(value + 1)
 
-    @torch.inference_mode()
-    def sample_coupled(self, other: Poisson) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sample coupled counts, as the negative binomial does given its Gamma noise."""
-        return _coupled_poisson(self.rate, other.rate)
+    def log_laplace(self, s: torch.Tensor) -> torch.Tensor:
+        r"""Logarithm of :math:`E[e^{-s x}] = \exp(-\mu (1 - e^{-s}))`."""
+        return self.rate * torch.expm1(-s)
 
 
 def _log_negative_binomial(
@@ -183,31 +159,3 @@ def _log_negative_binomial(
     )  # B x G where θ is G
     counted = torch.xlogy(value, mu) if log_mu is None else value * log_mu
     return counted - (value + theta) * torch.log(theta + mu) + without_mean
-
-
-def _coupled_gamma(
-    shape: torch.Tensor, other_shape: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gamma samples of mean one that share those of the smaller shape."""
-    if torch.equal(shape, other_shape):
-        noise = torch.distributions.Gamma(shape, shape).sample()
-        return noise, noise
-    least = torch.minimum(shape, other_shape)
-    shared = torch.distributions.Gamma(least, torch.ones_like(least)).sample()
-    return _extended(shared, least, shape), _extended(shared, least, other_shape)
-
-
-def _extended(shared: torch.Tensor, least: torch.Tensor, shape: torch.Tensor) -> torch.Tensor:
-    """A Gamma(shape, shape) sample from a Gamma(least, 1) sample, least <= shape."""
-    rest = shape - least
-    more = torch.distributions.Gamma(torch.where(rest > 0, rest, 1.0), torch.ones_like(rest))
-    return (shared + torch.where(rest > 0, more.sample(), 0.0)) / shape
-
-
-def _coupled_poisson(
-    rate: torch.Tensor, other_rate: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Poisson samples that share those of the smaller rate."""
-    least = torch.minimum(rate, other_rate)
-    shared = torch.poisson(least)
-    return shared + torch.poisson(rate - least), shared + torch.poisson(other_rate - least)

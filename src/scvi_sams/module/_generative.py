@@ -72,6 +72,34 @@ class GenerativeMixin(nn.Module):
         transform_batch
             Batch to decode every cell in, instead of its own.
         """
+        hidden, library = self.decode(
+            z,
+            library,
+            perturbations,
+            batch_index,
+            cat_covs,
+            cont_covs,
+            size_factor,
+            transform_batch,
+        )
+        return {SCVI_MODULE_KEYS.PX_KEY: self.likelihood(hidden, library)}
+
+    @auto_move_data
+    def decode(
+        self,
+        z: torch.Tensor,
+        library: torch.Tensor,
+        perturbations: torch.Tensor,
+        batch_index: torch.Tensor,
+        cat_covs: torch.Tensor | None = None,
+        cont_covs: torch.Tensor | None = None,
+        size_factor: torch.Tensor | None = None,
+        transform_batch: int | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the likelihood reads: hidden states (... x B x H) and log library sizes (B x 1).
+
+        Arguments are those of :meth:`generative`.
+        """
         if transform_batch is not None:
             batch_index = torch.full_like(batch_index, transform_batch)
         if self.use_size_factor:
@@ -81,8 +109,8 @@ class GenerativeMixin(nn.Module):
             z,
             self._covariates(batch_index, cat_covs, cont_covs),
             self._condition("decoder", perturbations),
-        )  # ... x B x H
-        return {SCVI_MODULE_KEYS.PX_KEY: self.likelihood(hidden, library)}
+        )
+        return hidden, library
 
     def _covariates(
         self,

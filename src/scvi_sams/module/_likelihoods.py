@@ -64,6 +64,10 @@ class GeneLikelihood(nn.Module, ABC):
     def forward(self, hidden: torch.Tensor, log_library: torch.Tensor) -> Distribution:
         """Distribution (... x B x G) of hidden states (... x B x H), log libraries (B x 1)."""
 
+    @abstractmethod
+    def mean_slope(self, measured: Distribution) -> torch.Tensor:
+        """Derivative of the mean of each gene with respect to its linear output; ... x B x G."""
+
     def dispersion(self, hidden: torch.Tensor) -> torch.Tensor:
         """Positive dispersion, of shape G or ... x B x G."""
         if isinstance(self.log_dispersion, nn.Linear):
@@ -94,6 +98,10 @@ class CountLikelihood(GeneLikelihood):
             return F.log_softmax(logits, dim=-1)
         # softplus(y) -> exp(y) far below zero, where its own log would be -inf
         return torch.where(logits < -15, logits, torch.log(F.softplus(logits.clamp(min=-15))))
+
+    def mean_slope(self, measured: Distribution) -> torch.Tensor:
+        """The mean itself: exact for Poisson shares far below one, and near it otherwise."""
+        return measured.mean
 
     def means(self, hidden: torch.Tensor, log_library: torch.Tensor) -> dict[str, torch.Tensor]:
         """Means, their logarithms and the shares, named as distributions do; ... x B x G."""
@@ -165,6 +173,10 @@ class NormalLikelihood(GeneLikelihood):
         """Take mean and standard deviation of each gene (G) over training cells."""
         self.origin.copy_(mean)
         self.unit.copy_(torch.where(sd > 1e-6, sd, 1.0))
+
+    def mean_slope(self, measured: Distribution) -> torch.Tensor:
+        """The unit of the gene."""
+        return self.unit.expand_as(measured.mean)
 
     def forward(self, hidden: torch.Tensor, log_library: torch.Tensor) -> Normal:
         """Normal of shape ... x B x G."""

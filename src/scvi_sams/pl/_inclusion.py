@@ -5,23 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from scvi_sams.pl._figure import finish, new_axes
+from scvi_sams.pl._figure import finish
+from scvi_sams.pl._heatmap import heatmap
+from scvi_sams.pl._results import check_filled, layer, used_dimensions
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def inclusion_probability(
     effects: AnnData,
     *,
+    cluster: bool = False,
+    drop_unused: bool = False,
     title: str = "Inclusion probability",
     ax: Axes | None = None,
     show: bool | None = None,
     save: str | Path | None = None,
-) -> Axes:
+    return_fig: bool = False,
+) -> Axes | Figure:
     """Draw the inclusion probability of each latent dimension for each perturbation.
 
     Parameters
@@ -29,28 +33,39 @@ def inclusion_probability(
     effects
         Perturbations × latent dimensions with ``layers["inclusion_probability"]``, as
         :meth:`~scvi_sams.SAMSVAE.get_perturbation_effects` returns it.
+    cluster
+        Whether to sort perturbations and dimensions such that similar ones stand together.
+    drop_unused
+        Whether to leave out dimensions that no perturbation includes with more than 0.5.
     title
         Title of the figure.
     ax
         Axes to draw on; a new figure by default.
-    show
-        Whether to show the figure.
-    save
-        File to save the figure in.
+    show, save, return_fig
+        Whether to show the figure, a file to save it in, and whether to return it.
 
     Returns
     -------
-    The axes.
+    The axes, or the figure.
+
+    Raises
+    ------
+    ValueError
+        If the layer is missing, or there is nothing to draw.
     """
-    probability = np.asarray(effects.layers["inclusion_probability"])
-    n_perturbations, n_latent = probability.shape
-    ax = new_axes(ax, 2.2 + 0.16 * n_latent, 1.2 + 0.16 * n_perturbations)
-    image = ax.imshow(
-        probability, vmin=0, vmax=1, cmap="cividis", aspect="auto", interpolation="nearest"
+    check_filled(effects, "effects")
+    probability = layer(effects, "inclusion_probability", "get_perturbation_effects")
+    kept = used_dimensions(effects) if drop_unused else slice(None)
+    ax = heatmap(
+        probability[:, kept],
+        list(effects.obs_names),
+        list(effects.var_names[kept]),
+        xlabel="latent dimension",
+        label="q(m = 1)",
+        title=title,
+        cmap="cividis",
+        bounds=(0.0, 1.0),
+        cluster=cluster,
+        ax=ax,
     )
-    ax.set_yticks(range(n_perturbations), effects.obs_names, fontsize=7)
-    step = max(n_latent // 25, 1)
-    ax.set_xticks(range(0, n_latent, step), effects.var_names[::step], fontsize=7, rotation=90)
-    ax.set(xlabel="latent dimension", title=title)
-    ax.figure.colorbar(image, ax=ax, fraction=0.05, pad=0.02, label="q(m = 1)")
-    return finish(ax, show, save)
+    return finish(ax, show, save, return_fig)

@@ -1,0 +1,195 @@
+"""Conditions that are asked of a model: perturbations, their doses, and what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from anndata.utils import make_index_unique
+from scvi.data._constants import _SETUP_ARGS_KEY
+
+from scvi_sams._constants import REGISTRY_KEYS
+from scvi_sams.data._field import PerturbationField
+from scvi_sams.data._labels import doses_of_parts, split_label
+from scvi_sams.data._names import as_tuple, positions
+from scvi_sams.model._base import PerturbationModel
+
+Doses = float | str | Sequence[float | str]
+
+
+class Condition(NamedTuple):
+    """Perturbations that cells receive together.
+
+    Attributes
+    ----------
+    label
+        As it was asked for, such as ``"KLF1+MAP2K6"``.
+    members, doses
+        Positions of the perturbations in the model, sorted, and the dose of each; of shape D.
+    """
+
+    label: str
+    members: npt.NDArray[np.intp]
+    doses: npt.NDArray[np.float64]
+
+    @property
+    def dose(self) -> float:
+        """The dose that all perturbations share; NaN if they differ or there are none."""
+        return float(self.doses[0]) if len(set(self.doses)) == 1 else np.nan
+
+
+NO_PERTURBATION = Condition("control", np.array([], dtype=np.intp), np.array([]))
+
+
+class SeenConditions:
+    """What perturbations, together and at which doses, the training cells received.
+
+    Parameters
+    ----------
+    packed
+        Packed perturbations of cells (cells × 2D), or of one cell of each kind.
+    n_cells
+        Number of cells of each row; 1 by default.
+
+    Attributes
+    ----------
+    n_cells
+        Number of training cells of each set of perturbations, by its sorted positions.
+    doses
+        Doses of each perturbation, sorted, by its position.
+    """
+
+    def __init__(
+        self, packed: npt.NDArray[np.float32], n_cells: npt.NDArray[np.int64] | None = None
+    ) -> None:
+        counts = np.ones(len(packed), dtype=np.int64) if n_cells is None else n_cells
+        self.n_cells: dict[tuple[int, ...], int] = {}
+        doses: dict[int, set[float]] = {}
+        for row, count in zip(packed.tolist(), counts.tolist(), strict=True):
+            width = len(row) // 2
+            received = [(int(row[i]), row[width + i]) for i in range(width) if row[width + i]]
+            key = tuple(sorted(member for member, _ in received))
+            self.n_cells[key] = self.n_cells.get(key, 0) + count
+            for member, dose in received:
+                doses.setdefault(member, set()).add(dose)
+        self.doses = {member: np.array(sorted(some)) for member, some in doses.items()}
+
+    def dose_support(self, condition: Condition) -> str:
+        """Whether the doses were ``"seen"``, lie ``"between"`` or ``"beyond"`` those seen.
+
+        The worst of the perturbations counts; ``"untrained"`` if one has no training cell.
+        """
+        order = ["seen", "between", "beyond", "untrained"]
+        return max(
+            (
+                self._support(member, dose)
+                for member, dose in zip(condition.members, condition.doses, strict=True)
+            ),
+            key=order.index,
+            default="seen",
+        )
+
+    def _support(self, member: int, dose: float) -> str:
+        seen = self.doses.get(int(member))
+        if seen is None:
+            return "untrained"
+        if np.isclose(seen, dose, rtol=1e-5, atol=0).any():
+            return "seen"
+        return "between" if seen[0] < dose < seen[-1] else "beyond"
+
+
+class ConditionsMixin(PerturbationModel):
+    """Reading conditions as the setup reads labels."""
+
+    seen_conditions_: dict[str, Any]
+
+    def _read_conditions(
+        self, perturbations: str | Sequence[str] | None, doses: Doses | None
+    ) -> list[Condition]:
+        """Conditions of labels, every perturbation by default, at doses, 1 by default."""
+        names = as_names(self.perturbation_names if perturbations is None else perturbations)
+        if not names:
+            raise ValueError("`perturbations` is empty; None takes every perturbation.")
+        if doses is None:
+            doses = 1.0
+        given: Sequence[float | str] = [doses] if isinstance(doses, Real | str) else list(doses)  # type: ignore[list-item, arg-type]
+        if not given:
+            raise ValueError("`doses` is empty; None takes a dose of 1.")
+        if len(given) == 1:
+            given = [*given] * len(names)
+        elif len(names) == 1:
+            names *= len(given)
+        if len(given) != len(names):
+            raise ValueError(
+                f"`doses` has {len(given)} entries for {len(names)} conditions. Give one for "
+                "all, or one for each."
+            )
+        return [self._condition(name, dose) for name, dose in zip(names, given, strict=True)]
+
+    def _condition(self, label: str, dose: float | str) -> Condition:
+        control = self._control_labels
+        known = self.perturbation_names
+        delimiter = self.registry[_SETUP_ARGS_KEY].get("delimiter", "+")
+        parts: tuple[str, ...] = (label,)
+        if label not in known:
+            parts = split_label(label, control, delimiter, "perturbations")
+        delimiter = delimiter or "+"
+        received = doses_of_parts(parts, dose, control, delimiter, label, "`doses`")
+        # in one order, so that A+B and B+A share their random numbers
+        names = sorted(received)
+        if self._one_perturbation_per_cell and len(names) > 1:
+            raise ValueError(
+                f"{label!r} is a combination, and this model takes one perturbation per cell. "
+                "Set the data up with `delimiter=None` to take combinations as perturbations of "
+                "their own."
+            )
+        members = positions(names, known)
+        order = np.argsort(members)
+        return Condition(label, members[order], np.array([received[n] for n in names])[order])
+
+    @property
+    def _control_labels(self) -> list[str]:
+        state = self.get_state_registry(REGISTRY_KEYS.PERTURBATIONS)
+        labels = list(state[PerturbationField.CONTROL_KEY])
+        if not labels and NO_PERTURBATION.label not in self.perturbation_names:
+            # a matrix of dosages, or a screen without controls, names none
+            labels = [NO_PERTURBATION.label]
+        return labels
+
+    def _with_doses(self, condition: Condition) -> str:
+        """Label with its dose, ``"A+B (0.5)"``, or each with its own: ``"A (1)+B (0.5)"``."""
+        if not len(condition.members):
+            return condition.label
+        if not np.isnan(condition.dose):
+            return f"{condition.label} ({condition.dose:g})"
+        names = self.perturbation_names[condition.members]
+        return "+".join(f"{n} ({d:g})" for n, d in zip(names, condition.doses, strict=True))
+
+    def _obs_of(self, conditions: Sequence[Condition]) -> pd.DataFrame:
+        """What is known of each condition, one row each, under unique names."""
+        seen = SeenConditions(**self.seen_conditions_)
+        labels = pd.Series([condition.label for condition in conditions])
+        repeated = labels.duplicated(keep=False)
+        with_doses = [self._with_doses(condition) for condition in conditions]
+        names = make_index_unique(pd.Index(labels.where(~repeated, with_doses), dtype=object))
+        n_cells = [seen.n_cells.get(tuple(map(int, c.members)), 0) for c in conditions]
+        return pd.DataFrame(
+            {
+                "perturbation": labels.to_numpy(),
+                "dose": [condition.dose for condition in conditions],
+                "trained": np.array(n_cells) > 0,
+                "n_cells": n_cells,
+                "dose_support": [seen.dose_support(condition) for condition in conditions],
+            },
+            index=names,
+        )
+
+
+def as_names(names: object) -> tuple[str, ...]:
+    """One name, or those of any iterable (also a pandas one), as a tuple of strings."""
+    several = isinstance(names, Iterable) and not isinstance(names, str)
+    return as_tuple(list(names) if several else names)  # type: ignore[arg-type, call-overload]

@@ -1,0 +1,121 @@
+"""Effects over the dose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scvi_sams.data._names import as_tuple
+from scvi_sams.pl._figure import PALETTE, SMALL, finish, log_axis, new_axes, tidy, wrapped
+from scvi_sams.pl._results import check_filled, column, dense, find, layer, scale
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_SOURCE = "get_average_treatment_effects"
+
+
+def dose_response(
+    ate: AnnData,
+    perturbation: str,
+    genes: str | Sequence[str],
+    *,
+    log: bool = False,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: str | Path | None = None,
+    return_fig: bool = False,
+) -> Axes | Figure:
+    """Draw the effects of a perturbation on genes over its dose, with their credible band.
+
+    Doses seen in training are full circles and those between them open ones; beyond them, where
+    the model extrapolates, lines are dashed. All doses count as seen without
+    ``obs["dose_support"]``.
+
+    Parameters
+    ----------
+    ate
+        Conditions × genes with the layers ``lower`` and ``upper`` and the columns
+        ``perturbation``, ``dose`` and, if known, ``dose_support`` (``"seen"``, ``"between"`` or
+        ``"beyond"``) of obs, as
+        :meth:`~scvi_sams.SAMSVAE.get_average_treatment_effects` returns it.
+    perturbation
+        A value of ``ate.obs["perturbation"]``; its rows are drawn.
+    genes
+        One to seven genes.
+    log
+        Whether the axis of doses is logarithmic.
+    ax
+        Axes to draw on; a new figure by default.
+    show, save, return_fig
+        Whether to show the figure, a file to save it in, and whether to return it.
+
+    Returns
+    -------
+    The axes, or the figure.
+
+    Raises
+    ------
+    ValueError
+        If the perturbation or a gene is unknown (the nearest are named), a layer or column is
+        missing, there are more than seven genes, a dose occurs twice, or with ``log`` is not
+        positive.
+    """
+    check_filled(ate, "ate")
+    label, every_dose = column(ate, "perturbation", _SOURCE), column(ate, "dose", _SOURCE)
+    chosen = find(genes, ate.var_names, "gene")
+    if len(chosen) > len(PALETTE):
+        raise ValueError(
+            f"At most {len(PALETTE)} genes can be told apart; there are {len(chosen)}."
+        )
+    find(perturbation, list(dict.fromkeys(label)), "perturbation")
+    rows = np.flatnonzero(label.astype(str) == perturbation)
+    rows = rows[np.argsort(every_dose[rows].astype(float), kind="stable")]
+    dose = every_dose[rows].astype(float)
+    if (np.diff(dose) == 0).any():
+        raise ValueError(f"A dose of '{perturbation}' occurs twice; draw one context at a time.")
+    if log and dose[0] <= 0:
+        raise ValueError(f"A logarithmic axis takes positive doses; there is {dose[0]:g}.")
+    support = (
+        ate.obs["dose_support"].to_numpy()[rows].astype(str)
+        if "dose_support" in ate.obs
+        else np.full(len(rows), "seen")
+    )
+    lower, upper = (layer(ate, name, _SOURCE) for name in ("lower", "upper"))
+    effect = dense(ate.X)
+    longest = max(len(name) for name in (*as_tuple(genes), "beyond seen doses"))
+    ax = new_axes(ax, 4.6 + 0.075 * longest, 3.8)
+    for gene, name, colour in zip(chosen, as_tuple(genes), PALETTE, strict=False):
+        at = effect[rows, gene]
+        ax.fill_between(dose, lower[rows, gene], upper[rows, gene], color=colour, alpha=0.15, lw=0)
+        for i in range(len(rows) - 1):
+            style = "--" if "beyond" in support[i : i + 2] else "-"
+            ax.plot(dose[i : i + 2], at[i : i + 2], style, color=colour, lw=1.5)
+        is_seen = support == "seen"
+        for these, fill in ((is_seen, colour), (~is_seen, "white")):
+            ax.scatter(dose[these], at[these], s=22, facecolor=fill, edgecolor=colour, zorder=3)
+        ax.plot([], [], color=colour, lw=1.5, marker="o", ms=4, label=name)
+    if "beyond" in support:
+        ax.plot(
+            [],
+            [],
+            "--",
+            color="0.4",
+            lw=1.5,
+            marker="o",
+            mfc="white",
+            ms=4,
+            label="beyond seen doses",
+        )
+    ax.axhline(0, color="0.8", lw=0.8, zorder=0)
+    ax.set(xlabel="dose", ylabel=f"effect{scale(ate)}", title=wrapped(perturbation, 50))
+    if log:
+        log_axis(ax, "x", dose[0] / 1.1, dose[-1] * 1.1)
+    ax.legend(frameon=False, fontsize=SMALL, loc="upper left", bbox_to_anchor=(1, 1))
+    tidy(ax)
+    return finish(ax, show, save, return_fig)
