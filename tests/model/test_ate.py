@@ -363,7 +363,7 @@ def test_more_cells_converge(screen):
 
 def test_effects_do_not_depend_on_how_many_cells_are_computed_at_once(model, monkeypatch):
     expected = model.get_average_treatment_effects("pert_0", n_samples=230)
-    monkeypatch.setattr("scvi_sams.model._ate._ELEMENTS_AT_ONCE", 30 * 17)
+    monkeypatch.setattr("scvi_sams.model._arms._ELEMENTS_AT_ONCE", 30 * 17)
     found = model.get_average_treatment_effects("pert_0", n_samples=230)
     np.testing.assert_allclose(found.X, expected.X, atol=1e-5)
     np.testing.assert_allclose(found.layers["sd"], expected.layers["sd"], rtol=1e-4)
@@ -436,11 +436,9 @@ def test_intervals_cover_true_effects():
         is_effect = np.any(adata.uns["truth"]["masks"], axis=1)
         inside = (found.layers["lower"] <= truth) & (truth <= found.layers["upper"])
         covered.append(inside[is_effect].mean())
-        print(seed, inside[is_effect].mean(), inside[~is_effect].mean())
         assert inside[~is_effect].mean() > 0.98
         # a sign that is called sure is right nearly always
         called = found.layers["lfsr"] < 0.05
-        print(called.mean(), (np.sign(found.X) == np.sign(truth))[called].mean())
         assert called.mean() > 0.1
         assert (np.sign(found.X) == np.sign(truth))[called].mean() > 0.95
     assert 0.9 < np.mean(covered) < 0.98

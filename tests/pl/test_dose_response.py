@@ -41,6 +41,14 @@ def test_lines_are_dashed_beyond_the_doses_seen_only():
     assert "beyond seen doses" in [text.get_text() for text in ax.get_legend().get_texts()]
 
 
+def test_lines_of_untrained_perturbations_are_dashed():
+    ate = standins.doses()
+    ate.obs["dose_support"] = "untrained"
+    ax = sams.pl.dose_response(ate, "DRUG", GENE)
+    lines = [line for line in ax.lines if len(line.get_xdata()) == 2 and line.get_xdata()[0] >= 1]
+    assert {line.get_linestyle() for line in lines} == {"--"}
+
+
 def test_seen_doses_are_full_circles_and_others_open():
     ax = sams.pl.dose_response(standins.doses(), "DRUG", GENE)
     full, hollow = (of for of in ax.collections if isinstance(of, PathCollection))
@@ -100,11 +108,23 @@ def without_column(name):
         ),
         (with_dose(0.0), {"log": True}, "takes positive doses; there is 0"),
         (with_dose(standins.doses().obs["dose"].iloc[1]), {}, "dose of 'DRUG' occurs twice"),
+        (with_dose(np.nan), {}, "no single dose"),
         (without_column("dose"), {}, "column 'dose' of obs"),
         (without_column("perturbation"), {}, "column 'perturbation' of obs"),
         (standins.doses()[:0], {}, "`ate` is empty"),
     ],
-    ids=["perturbation", "gene", "no gene", "many", "log", "twice", "dose", "label", "empty"],
+    ids=[
+        "perturbation",
+        "gene",
+        "no gene",
+        "many",
+        "log",
+        "twice",
+        "no dose",
+        "dose",
+        "label",
+        "empty",
+    ],
 )
 def test_wrong_input_raises(ate, arguments, message):
     with pytest.raises(ValueError, match=message):

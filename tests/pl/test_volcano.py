@@ -79,6 +79,7 @@ def test_no_sure_gene_is_no_error():
     ate.layers["lfsr"][:] = 0.5
     ax = sams.pl.volcano(ate, CONDITION)
     assert not ax.texts
+    assert ax.get_ylim()[1] > -np.log10(0.05), "the threshold is out of sight"
     assert len(points_by_gene(ax)) == 30
 
 
@@ -97,9 +98,10 @@ def without(layer):
         (standins.ate(), {"genes": []}, "No gene is given"),
         (without("lfsr"), {}, "layer 'lfsr' of `get_average_treatment_effects`; it has 'sd'"),
         (without("upper"), {}, "layer 'upper'"),
+        (standins.ate(), {"lfsr": 0}, "between 0 and 1; it is 0"),
         (standins.ate()[:, :0], {}, "`ate` is empty: its shape is 5 × 0"),
     ],
-    ids=["condition", "nothing near", "gene", "no gene", "lfsr", "upper", "empty"],
+    ids=["condition", "nothing near", "gene", "no gene", "lfsr", "upper", "rate", "empty"],
 )
 def test_wrong_input_raises(ate, arguments, message):
     with pytest.raises(ValueError, match=message):

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from scvi import REGISTRY_KEYS as SCVI_KEYS
 
-from scvi_sams.model._ate import TreatmentEffectsMixin
+from scvi_sams.model._arms import ArmsMixin
 from scvi_sams.model._conditions import NO_PERTURBATION
 from scvi_sams.model._observed import ObservedEffectsMixin
 from scvi_sams.model._response import Normalization, Response, information
@@ -23,7 +23,7 @@ _LEAST_CELLS = 10
 _N_SAMPLES = 500
 
 
-class CalibrationMixin(TreatmentEffectsMixin, ObservedEffectsMixin):
+class CalibrationMixin(ArmsMixin, ObservedEffectsMixin):
     """Fitting :class:`~scvi_sams.model._uncertainty.Uncertainty` once the model is trained."""
 
     @torch.inference_mode()

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from scvi_sams.model._ate import TreatmentEffectsMixin
+from scvi_sams.model._arms import ArmsMixin
 from scvi_sams.model._conditions import NO_PERTURBATION
 from scvi_sams.model._response import Normalization, Response
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-class PerturbationEffectsMixin(TreatmentEffectsMixin):
+class PerturbationEffectsMixin(ArmsMixin):
     """What the model learned of its perturbations and of its latent dimensions."""
 
     @torch.inference_mode()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scvi_sams.pl._figure import BLUE, VERMILLION, finish, limits, panels, tidy
-from scvi_sams.pl._results import check_filled, dense, find
+from scvi_sams.pl._results import check_filled, dense, find, scale
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -32,13 +32,13 @@ def dimension_genes(
 ) -> Axes | list[Axes] | Figure:
     """Draw the genes that latent dimensions raise and lower the most.
 
-    The sign of a dimension is arbitrary: effects of a perturbation have it, too.
+    A dimension is shifted as the perturbations that include it shift it.
 
     Parameters
     ----------
     responses
-        Latent dimensions × genes: the log2 fold change of each gene when a dimension is shifted
-        by +1, as :meth:`~scvi_sams.SAMSVAE.get_dimension_responses` returns it.
+        Latent dimensions × genes, as :meth:`~scvi_sams.SAMSVAE.get_dimension_responses` returns
+        it: what a shift of the dimension does to each gene.
     dimension
         Names of ``responses.obs_names``; by default the up to six that the most perturbations
         shift (``obs["n_perturbations"]``), or with the largest responses.
@@ -78,7 +78,11 @@ def dimension_genes(
         panel.scatter(response, range(len(of)), c=colours, s=18, zorder=3)
         panel.axvline(0, color="0.3", lw=0.8)
         panel.set_yticks(range(len(of)), responses.var_names[of], fontsize=8)
-        panel.set(ylim=(len(of) - 0.4, -0.6), xlim=limits(response, 0), xlabel="log2 fold change")
+        panel.set(
+            ylim=(len(of) - 0.4, -0.6),
+            xlim=limits(response, 0),
+            xlabel=f"response{scale(responses)}",
+        )
         title = str(responses.obs_names[k])
         if "n_perturbations" in responses.obs:
             title += f" ({responses.obs['n_perturbations'].iloc[k]} perturbations)"

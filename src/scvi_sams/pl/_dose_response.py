@@ -41,8 +41,8 @@ def dose_response(
     ----------
     ate
         Conditions × genes with the layers ``lower`` and ``upper`` and the columns
-        ``perturbation``, ``dose`` and, if known, ``dose_support`` (``"seen"``, ``"between"`` or
-        ``"beyond"``) of obs, as
+        ``perturbation``, ``dose`` and, if known, ``dose_support`` (``"seen"``, ``"between"``,
+        ``"beyond"`` or ``"untrained"``) of obs, as
         :meth:`~scvi_sams.SAMSVAE.get_average_treatment_effects` returns it.
     perturbation
         A value of ``ate.obs["perturbation"]``; its rows are drawn.
@@ -63,8 +63,8 @@ def dose_response(
     ------
     ValueError
         If the perturbation or a gene is unknown (the nearest are named), a layer or column is
-        missing, there are more than seven genes, a dose occurs twice, or with ``log`` is not
-        positive.
+        missing, there are more than seven genes, a dose occurs twice, is NaN (of combinations) or,
+        with ``log``, not positive.
     """
     check_filled(ate, "ate")
     label, every_dose = column(ate, "perturbation", _SOURCE), column(ate, "dose", _SOURCE)
@@ -77,6 +77,8 @@ def dose_response(
     rows = np.flatnonzero(label.astype(str) == perturbation)
     rows = rows[np.argsort(every_dose[rows].astype(float), kind="stable")]
     dose = every_dose[rows].astype(float)
+    if np.isnan(dose).any():
+        raise ValueError(f"Conditions of '{perturbation}' have no single dose to draw them over.")
     if (np.diff(dose) == 0).any():
         raise ValueError(f"A dose of '{perturbation}' occurs twice; draw one context at a time.")
     if log and dose[0] <= 0:
@@ -86,6 +88,7 @@ def dose_response(
         if "dose_support" in ate.obs
         else np.full(len(rows), "seen")
     )
+    extrapolates = ~np.isin(support, ("seen", "between"))
     lower, upper = (layer(ate, name, _SOURCE) for name in ("lower", "upper"))
     effect = dense(ate.X)
     longest = max(len(name) for name in (*as_tuple(genes), "beyond seen doses"))
@@ -94,13 +97,13 @@ def dose_response(
         at = effect[rows, gene]
         ax.fill_between(dose, lower[rows, gene], upper[rows, gene], color=colour, alpha=0.15, lw=0)
         for i in range(len(rows) - 1):
-            style = "--" if "beyond" in support[i : i + 2] else "-"
+            style = "--" if extrapolates[i : i + 2].any() else "-"
             ax.plot(dose[i : i + 2], at[i : i + 2], style, color=colour, lw=1.5)
         is_seen = support == "seen"
         for these, fill in ((is_seen, colour), (~is_seen, "white")):
             ax.scatter(dose[these], at[these], s=22, facecolor=fill, edgecolor=colour, zorder=3)
         ax.plot([], [], color=colour, lw=1.5, marker="o", ms=4, label=name)
-    if "beyond" in support:
+    if extrapolates.any():
         ax.plot(
             [],
             [],

@@ -86,7 +86,8 @@ def find(names: str | Sequence[str], known: Sequence[str], what: str) -> npt.NDA
 
 def scale(ate: AnnData) -> str:
     """Scale of effects, in parentheses for the title of an axis, as far as it is known."""
-    name = ate.uns.get("ate", {}).get("normalization")
+    about = ate.uns.get("ate") or ate.uns.get("responses") or {}
+    name = about.get("normalization")
     return f" ({_SCALES.get(name, name)})" if name else ""
 
 

@@ -73,10 +73,12 @@ def volcano(
     Raises
     ------
     ValueError
-        If the condition or a gene is unknown (the nearest are named), a layer is missing, or there
-        is nothing to draw.
+        If the condition or a gene is unknown (the nearest are named), a layer is missing,
+        ``lfsr`` is out of range, or there is nothing to draw.
     """
     check_filled(ate, "ate")
+    if not 0 < lfsr < 1:
+        raise ValueError(f"`lfsr` must be between 0 and 1; it is {lfsr}.")
     source = "get_average_treatment_effects"
     row = find(condition, ate.obs_names, "condition")[0]
     effect = dense(ate.X[row]).ravel()
@@ -108,7 +110,7 @@ def volcano(
         ax.axhline(-np.log10(lfsr), color="0.6", linestyle=":", lw=0.8, zorder=0)
     ax.set(
         xlim=limits(effect, lower[labelled], upper[labelled], 0, margin=0.12),
-        ylim=(0, limits(height, 0, margin=0.1)[1]),
+        ylim=(0, limits(height, -np.log10(lfsr), margin=0.1)[1]),
         xlabel=f"effect{scale(ate)}",
         ylabel="−log10(local false sign rate)",
     )
