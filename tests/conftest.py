@@ -27,6 +27,11 @@ MODELS = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow ones, so that parallel workers end together."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True)
 def quiet_and_seeded():
     """Every test starts from the same seed and one thread."""
