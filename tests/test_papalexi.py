@@ -6,7 +6,6 @@ import anndata as ad
 import numpy as np
 import pytest
 import scvi
-import torch
 
 import scvi_sams as sams
 
@@ -21,7 +20,6 @@ def cosine(a, b):
 
 @pytest.mark.slow
 def test_interferon_pathway_shares_one_effect(data_dir):
-    torch.set_num_threads(2)
     scvi.settings.seed = 0
     adata = ad.read_h5ad(data_dir / "papalexi2021_eccite_thp1_299genes.h5ad")
     sams.SAMSVAE.setup_anndata(

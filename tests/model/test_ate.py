@@ -421,7 +421,7 @@ def true_effects(seed, n_perturbations, n_cells=20_000, **sizes):
 @pytest.mark.slow
 def test_intervals_cover_true_effects():
     covered = []
-    for seed in range(3):
+    for seed in range(2):
         sizes = {"n_perturbations": 12, "n_genes": 60, "n_latent": 4, "seed": seed}
         adata = sams.datasets.simulate(n_cells_per_perturbation=100, n_control=300, **sizes)
         truth = true_effects(**sizes)

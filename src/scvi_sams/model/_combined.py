@@ -122,8 +122,8 @@ class CombinedEffectsMixin(TreatmentEffectsMixin, ObservedEffectsMixin):
             lfsr = np.where(sd > 0, ndtr(-np.abs(mean) / sd), np.where(mean == 0, 1.0, 0.0))
         layers = {"sd": sd, "lower": mean - reach, "upper": mean + reach, "lfsr": lfsr}
         for key, values in layers.items():
-            of_model = ate.layers[key]
-            ate.layers[key] = np.where(has_cells[:, None], values, of_model).astype(np.float32)
+            alone = ate.layers[key]
+            ate.layers[key] = np.where(has_cells[:, None], values, alone).astype(np.float32)
         ate.layers["model"] = ate.X.copy()
         ate.layers["observed"] = observed.astype(np.float32)
         ate.layers["weight"] = weight.astype(np.float32)
