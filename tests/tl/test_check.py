@@ -349,8 +349,11 @@ def test_data_are_left_as_they_were_and_the_result_survives_writing(model, tmp_p
     back = ad.read_h5ad(tmp_path / "check.h5ad")
     for name, values in found.layers.items():
         np.testing.assert_array_equal(back.layers[name], values)
-    pd.testing.assert_frame_equal(back.obs, found.obs)
-    pd.testing.assert_frame_equal(sams.tl.misfits(back, fdr=1), sams.tl.misfits(found, fdr=1))
+    # text may come back as another type of text
+    loosely = {"check_dtype": False, "check_index_type": False}
+    pd.testing.assert_frame_equal(back.obs, found.obs, **loosely)
+    read, written = (sams.tl.misfits(check, fdr=1) for check in (back, found))
+    pd.testing.assert_frame_equal(read, written, **loosely)
 
 
 def test_progress_is_shown_unless_silenced(model, capsys):

@@ -94,7 +94,8 @@ class AnnotationMixin(LatentStateMixin):
         if isinstance(self, PerturbationEffectsMixin):
             effects = self.get_perturbation_effects()
             results["effects"] = np.asarray(effects.X)
-            results |= {name: np.asarray(effects.layers[name]) for name in effects.layers}
+            layers = {name: layer for name, layer in effects.layers.items() if name is not None}
+            results |= {name: np.asarray(layer) for name, layer in layers.items()}
             shown = _most_shifted(effects)[:n_dimensions]
             columns = {f"sams_{names[k]}": z[:, k] for k in shown}
             results["columns"] = np.array(list(columns), dtype=object)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from anndata import AnnData
-from mudata import MuData, set_options
+from mudata import MuData
 from scvi import REGISTRY_KEYS as SCVI_KEYS
 
 from scvi_sams._constants import REGISTRY_KEYS
@@ -211,25 +211,17 @@ def check_library_size(library_size: object) -> None:
 
 
 def _shallow_copy(adata: AnnData | MuData) -> AnnData | MuData:
-    """Data that shares its matrices with another, and can be written to."""
-    if adata.is_view:
+    """Data that can be written to, and shares its matrices with another if it is an AnnData."""
+    if adata.is_view or isinstance(adata, MuData):
         return adata.copy()
-    if isinstance(adata, MuData):
-        parts = {key: _shallow_copy(part) for key, part in adata.mod.items()}
-        with set_options(pull_on_update=False):  # obs is copied below
-            copy = MuData(parts)
-        copy.obs = adata.obs.copy()
-        for key, value in adata.obsm.items():
-            copy.obsm[key] = value
-        copy.uns.update(adata.uns)
-        return copy
     return AnnData(
         X=adata.X,
         obs=adata.obs.copy(),
         var=adata.var,
         obsm=dict(adata.obsm),
         uns=dict(adata.uns),
-        layers=dict(adata.layers),
+        # the layer None is X
+        layers={key: layer for key, layer in adata.layers.items() if key is not None},
     )
 
 

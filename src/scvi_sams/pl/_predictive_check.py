@@ -71,9 +71,10 @@ def posterior_predictive_check(
     check_filled(check, "check")
     if not 0 < tail < 0.5:
         raise ValueError(f"`tail` must be between 0 and 0.5; it is {tail}.")
-    known = [name.removesuffix("_observed") for name in check.layers if "_observed" in name]
+    names = [name for name in check.layers if name is not None]  # None is X
+    known = [name.removesuffix("_observed") for name in names if "_observed" in name]
     if not known:
-        raise ValueError(f"There are no layers of `{_SOURCE}`; there are {listed(check.layers)}.")
+        raise ValueError(f"There are no layers of `{_SOURCE}`; there are {listed(names)}.")
     known.sort(key=lambda name: [*_TITLES, name].index(name))
     asked = known if statistics is None else statistics
     chosen = [known[position] for position in find(asked, known, "statistic")]

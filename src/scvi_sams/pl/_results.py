@@ -44,7 +44,8 @@ def layer(data: AnnData, name: str, source: str) -> Matrix:
         If there is no such layer.
     """
     if name not in data.layers:
-        there = f"it has {listed(data.layers)}" if len(data.layers) else "it has none"
+        known = [key for key in data.layers if key is not None]  # None is X
+        there = f"it has {listed(known)}" if known else "it has none"
         raise ValueError(f"The data needs the layer '{name}' of `{source}`; {there}.")
     return dense(data.layers[name])
 
