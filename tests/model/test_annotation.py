@@ -182,6 +182,7 @@ def test_scanpy_draws_the_states(model):
         sc.pl.embedding(adata, "X_sams", dimensions=(1, 2), color="sams_z2", show=False)
         sc.pl.heatmap(adata, columns, groupby="sams_condition", show=False)
         sc.pl.violin(adata, columns, groupby="sams_condition", show=False)
+    assert len(plt.get_fignums()) == 4
     plt.close("all")
 
 

@@ -1,5 +1,6 @@
 """Average treatment effects in chosen cells, covariates, libraries and doses."""
 
+import anndata as ad
 import numpy as np
 import pytest
 import torch
@@ -145,6 +146,10 @@ def test_results_of_all_options_survive_h5ad(model, tmp_path):
         covariates={"batch": ["batch_0", "batch_1"]},
     )
     found.write_h5ad(tmp_path / "ate.h5ad")
+    back = ad.read_h5ad(tmp_path / "ate.h5ad")
+    assert list(back.obs_names) == list(found.obs_names)
+    np.testing.assert_array_equal(back.layers["lower"], found.layers["lower"])
+    assert back.uns["ate"] == found.uns["ate"]
 
 
 @pytest.mark.parametrize("basal", ["prior", "control_cells"])
