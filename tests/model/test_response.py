@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from scvi_sams.model._response import Response, information
+from scvi_sams.model._response import Response
 from scvi_sams.module._likelihoods import GENE_LIKELIHOODS
 
 H, G, N = 5, 40, 6
@@ -157,7 +157,7 @@ def test_information_is_the_variance_of_the_score(name):
         expanded = step.expand(*x.shape).clone().requires_grad_()
         density = likelihood(hidden, log_library + expanded).log_prob(x)
         (scores,) = torch.autograd.grad(density.sum(), expanded)
-    found = information(likelihood, hidden, log_library)
+    found = likelihood.information(likelihood(hidden, log_library))
     well_seen = found > 0.3  # scores of rare counts are heavy-tailed
     torch.testing.assert_close(found[well_seen], scores.var(0)[well_seen], rtol=0.3, atol=0)
     assert (scores.var(0) / found)[well_seen].mean().item() == pytest.approx(1, abs=0.03)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scvi.utils import track
 
 from scvi_sams.model._conditions import Condition
 from scvi_sams.model._posterior import Array, SpikeSlab
@@ -16,6 +17,7 @@ from scvi_sams.model._uncertainty import Uncertainty
 
 _N_DRAWS = 100
 _CELLS_PER_DRAW = 5
+_CONDITIONS_WITHOUT_BAR = 100
 _ELEMENTS_AT_ONCE = 2**19
 
 
@@ -81,7 +83,8 @@ class ArmsMixin(SimulationMixin):
         n_draws = min(_N_DRAWS, len(cells))
         reference = self._arm(other, cells, response, seed)
         rows = []
-        for condition in conditions:
+        few = len(conditions) < _CONDITIONS_WITHOUT_BAR
+        for condition in track(conditions, description="Effects of conditions", disable=few):
             arm = self._arm(condition, cells, response, seed)
             # draws move the response of a few cells away from that at the expected offset
             moves = (arm.few_at_draws - arm.few_at_mean) - (
@@ -135,9 +138,12 @@ class ArmsMixin(SimulationMixin):
         draws = self._draw_offsets(condition, n_draws, seed).repeat(per_draw, 1)
         hidden, library = self.module.decode(**self._generative_input(few, condition, offset))
         slope = response.slope(hidden, library)  # n x G
+        few_at_mean = response.expected(hidden, library)
         return _Arm(
-            at_mean=self._mean_response(response, cells, condition, offset),
-            few_at_mean=response.expected(hidden, library),
+            at_mean=few_at_mean.mean(0)
+            if len(few) == len(cells)
+            else self._mean_response(response, cells, condition, offset),
+            few_at_mean=few_at_mean,
             few_at_draws=self._respond(response, few, condition, draws),
             gradient=slope.T @ with_one(hidden) / len(few),
         )

@@ -12,7 +12,7 @@ from scvi import REGISTRY_KEYS as SCVI_KEYS
 from scvi_sams.model._arms import ArmsMixin
 from scvi_sams.model._conditions import NO_PERTURBATION
 from scvi_sams.model._observed import ObservedEffectsMixin
-from scvi_sams.model._response import Normalization, Response, information
+from scvi_sams.model._response import Normalization, Response
 from scvi_sams.model._simulation import seeded, with_one
 from scvi_sams.model._uncertainty import Uncertainty, fit_misfit
 
@@ -80,7 +80,8 @@ class CalibrationMixin(ArmsMixin, ObservedEffectsMixin):
             hidden, log_library = module.decode(**inputs)
             design = with_one(hidden).cpu().double()
             gram += design.T @ design
-            total += information(module.likelihood, hidden, log_library).cpu().double().sum(0)
+            measured = module.likelihood(hidden, log_library)
+            total += module.likelihood.information(measured).cpu().double().sum(0)
         # not numbers if training diverged
         moments = np.nan_to_num(gram.numpy(), posinf=0, neginf=0)
         n_cells = len(train_indices)

@@ -18,6 +18,7 @@ from scvi_sams.data._labels import doses_of_parts, split_label
 from scvi_sams.data._names import as_tuple, positions
 from scvi_sams.model._base import PerturbationModel
 
+Array = npt.NDArray[np.float64]
 Doses = float | str | Sequence[float | str]
 
 
@@ -45,15 +46,31 @@ class Condition(NamedTuple):
 NO_PERTURBATION = Condition("control", np.array([], dtype=np.intp), np.array([]))
 
 
+def received(packed: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.intp], Array]:
+    """Positions of the perturbations that a cell received, sorted, and their doses; each of D.
+
+    Parameters
+    ----------
+    packed
+        Packed perturbations of the cell, of shape 2D; those of dose 0 are padding.
+    """
+    index, doses = np.split(packed, 2)
+    order = np.argsort(index[doses != 0])
+    return (
+        index[doses != 0][order].astype(np.intp),
+        doses[doses != 0][order].astype(np.float64),
+    )
+
+
 class SeenConditions:
     """What perturbations, together and at which doses, the training cells received.
 
     Parameters
     ----------
     packed
-        Packed perturbations of cells (cells × 2D), or of one cell of each kind.
+        Packed perturbations of one cell of each kind, kinds × 2D.
     n_cells
-        Number of cells of each row; 1 by default.
+        Number of training cells of each kind.
 
     Attributes
     ----------
@@ -63,18 +80,14 @@ class SeenConditions:
         Doses of each perturbation, sorted, by its position.
     """
 
-    def __init__(
-        self, packed: npt.NDArray[np.float32], n_cells: npt.NDArray[np.int64] | None = None
-    ) -> None:
-        counts = np.ones(len(packed), dtype=np.int64) if n_cells is None else n_cells
+    def __init__(self, packed: npt.NDArray[np.float32], n_cells: npt.NDArray[np.int64]) -> None:
         self.n_cells: dict[tuple[int, ...], int] = {}
         doses: dict[int, set[float]] = {}
-        for row, count in zip(packed.tolist(), counts.tolist(), strict=True):
-            width = len(row) // 2
-            received = [(int(row[i]), row[width + i]) for i in range(width) if row[width + i]]
-            key = tuple(sorted(member for member, _ in received))
+        for row, count in zip(packed, n_cells.tolist(), strict=True):
+            members, amounts = received(row)
+            key = tuple(members.tolist())
             self.n_cells[key] = self.n_cells.get(key, 0) + count
-            for member, dose in received:
+            for member, dose in zip(key, amounts.tolist(), strict=True):
                 doses.setdefault(member, set()).add(dose)
         self.doses = {member: np.array(sorted(some)) for member, some in doses.items()}
 

@@ -11,7 +11,7 @@ from scipy import sparse
 from scvi import REGISTRY_KEYS as SCVI_KEYS
 
 from scvi_sams._constants import REGISTRY_KEYS
-from scvi_sams.model._conditions import NO_PERTURBATION, Condition
+from scvi_sams.model._conditions import NO_PERTURBATION, Condition, received
 from scvi_sams.model._response import Response
 from scvi_sams.model._simulation import SimulationMixin
 
@@ -70,14 +70,11 @@ class ObservedEffectsMixin(SimulationMixin):
         kinds, inverse, n_cells = np.unique(
             packed, axis=0, return_inverse=True, return_counts=True
         )
-        index, doses = np.split(kinds, 2, axis=1)
-        is_control = (doses == 0).all(axis=1)
+        is_control = (np.split(kinds, 2, axis=1)[1] == 0).all(axis=1)
         order = np.lexsort([-n_cells, ~is_control])
         position = np.argsort(order)
         conditions = [
-            NO_PERTURBATION
-            if is_control[row]
-            else Condition("", *_sorted(index[row][doses[row] != 0], doses[row][doses[row] != 0]))
+            NO_PERTURBATION if is_control[row] else Condition("", *received(kinds[row]))
             for row in order
         ]
         return conditions, position[inverse.ravel()]
@@ -134,10 +131,3 @@ class ObservedEffectsMixin(SimulationMixin):
                 Moments(n_cells, mean, np.maximum(second - n_cells * mean**2, 0) / (n_cells - 1))
                 for mean, (_, second) in zip(means, sums, strict=True)
             ]
-
-
-def _sorted(
-    members: npt.NDArray[np.float32], doses: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
-    order = np.argsort(members)
-    return members[order].astype(np.intp), doses[order].astype(np.float64)

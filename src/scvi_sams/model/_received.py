@@ -14,6 +14,7 @@ from scvi.data._constants import _SETUP_ARGS_KEY
 from scvi_sams._constants import REGISTRY_KEYS
 from scvi_sams.data._field import PerturbationField
 from scvi_sams.data._names import as_tuple, listed, nearest
+from scvi_sams.model._conditions import received
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -67,7 +68,7 @@ class Spelling:
 
 @dataclass(frozen=True)
 class CellConditions:
-    """CellConditions of some cells.
+    """Which condition each of some cells received.
 
     Attributes
     ----------
@@ -89,7 +90,7 @@ class CellConditions:
     def of(
         cls, model: PerturbationModel, adata: AnnData | MuData, cells: npt.NDArray[np.intp]
     ) -> CellConditions:
-        """CellConditions of ``cells`` of data that was set up."""
+        """Read the conditions of ``cells`` of data that was set up."""
         manager = model.get_anndata_manager(adata, required=True)
         packed = np.asarray(manager.get_from_registry(REGISTRY_KEYS.PERTURBATIONS))[cells]
         kinds, kind = np.unique(packed, axis=0, return_inverse=True)
@@ -156,8 +157,8 @@ class CellConditions:
 
 def _row(packed: npt.NDArray[np.float32], spelling: Spelling) -> tuple[str, str, float]:
     """Label, name and dose of packed perturbations (2D); the label of a control is empty."""
-    index, dosage = np.split(packed, 2)
-    parts = [(str(spelling.names[int(t)]), d) for t, d in zip(index, dosage, strict=True) if d]
+    members, dosage = received(packed)
+    parts = [(str(spelling.names[t]), d) for t, d in zip(members, dosage, strict=True)]
     doses = {float(dose) for _, dose in parts}
     label = (name if dose == 1 else f"{name} ({dose:g})" for name, dose in parts)
     return (

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from scvi_sams.module._distributions import CountDistribution
 from scvi_sams.module._expected_log import expected_log1p
 from scvi_sams.module._likelihoods import GeneLikelihood
 
@@ -52,7 +53,7 @@ class Response:
         measured = self.likelihood(hidden, log_library)
         if self.name == "mean":
             return measured.mean
-        return self._expected_log2(hidden, log_library, measured.mean.sum(-1, keepdim=True))
+        return _expected_log2(measured, measured.mean.sum(-1, keepdim=True))
 
     def slope(self, hidden: torch.Tensor, log_library: torch.Tensor) -> torch.Tensor:
         """Derivative of the expected response with respect to the linear output; B x G."""
@@ -62,31 +63,16 @@ class Response:
         # of one gene: the total stays what it was
         total = measured.mean.sum(-1, keepdim=True)
         low, high = (
-            self._expected_log2(hidden, log_library + step, total) for step in (-_STEP, _STEP)
+            _expected_log2(self.likelihood(hidden, log_library + step), total)
+            for step in (-_STEP, _STEP)
         )
         return (high - low) / (2 * _STEP)
 
-    def _expected_log2(
-        self, hidden: torch.Tensor, log_library: torch.Tensor, total: torch.Tensor
-    ) -> torch.Tensor:
-        measured = self.likelihood(hidden, log_library)
-        mean, scale = measured.mean, 1e4 / total
-        size_biased = mean + measured.variance / mean.clamp(min=torch.finfo(mean.dtype).tiny)
-        # not numbers if training diverged
-        largest = float(torch.nan_to_num(scale * size_biased).max())
-        return expected_log1p(measured, scale, largest) / math.log(2)
 
-
-def information(
-    likelihood: GeneLikelihood, hidden: torch.Tensor, log_library: torch.Tensor
-) -> torch.Tensor:
-    r"""Information that a cell holds on the linear output of each gene, B x G.
-
-    .. math::
-        (d\mu / dy)^2 / \mathrm{Var}(x)
-
-    which is Fisher's for the negative binomial, the Poisson and the normal mean, and that of a
-    quasi-likelihood otherwise (Wedderburn 1974).
-    """
-    measured = likelihood(hidden, log_library)
-    return likelihood.mean_slope(measured).square() / measured.variance.clamp(min=1e-12)
+def _expected_log2(measured: CountDistribution, total: torch.Tensor) -> torch.Tensor:
+    r"""Expectation of :math:`\log_2(1 + 10^4 x / \ell)`, B x G, with totals ℓ (B x 1)."""
+    mean, scale = measured.mean, 1e4 / total
+    size_biased = mean + measured.variance / mean.clamp(min=torch.finfo(mean.dtype).tiny)
+    # not numbers if training diverged
+    largest = float(torch.nan_to_num(scale * size_biased).max())
+    return expected_log1p(measured, scale, largest) / math.log(2)

@@ -68,6 +68,17 @@ class GeneLikelihood(nn.Module, ABC):
     def mean_slope(self, measured: Distribution) -> torch.Tensor:
         """Derivative of the mean of each gene with respect to its linear output; ... x B x G."""
 
+    def information(self, measured: Distribution) -> torch.Tensor:
+        r"""Information that a cell holds on the linear output of each gene; ... x B x G.
+
+        .. math::
+            (d\mu / dy)^2 / \mathrm{Var}(x)
+
+        which is Fisher's for the negative binomial, the Poisson and the normal mean, and that of
+        a quasi-likelihood otherwise (Wedderburn 1974).
+        """
+        return self.mean_slope(measured).square() / measured.variance.clamp(min=1e-12)
+
     def dispersion(self, hidden: torch.Tensor) -> torch.Tensor:
         """Positive dispersion, of shape G or ... x B x G."""
         if isinstance(self.log_dispersion, nn.Linear):
