@@ -63,7 +63,7 @@ def test_a_pair_is_drawn_against_its_additive_prediction():
     np.testing.assert_allclose(scatter_of(ax), expected[np.lexsort(expected.T)])
     r = np.corrcoef(*expected.T)[0, 1]
     n = (genes["lfsr"] <= 0.05).sum()
-    assert ax.get_title() == f"{PAIR}\nr = {r:.2f}, {n} of 30 genes interact"
+    assert ax.get_title() == f"{PAIR}\nr = {r:.2f}, {n} of 30 genes differ (3 by chance)"
 
 
 def test_interacting_and_labelled_genes_have_bars():

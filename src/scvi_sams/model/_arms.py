@@ -76,6 +76,8 @@ class ArmsMixin(SimulationMixin):
         cells: ReferenceCells,
         response: Response,
         seed: int,
+        *,
+        description: str = "Effects of conditions",
     ) -> Effects:
         """What is known of the ATE of each condition against another."""
         inclusion = self.module.perturbations.inclusion_probability
@@ -84,7 +86,7 @@ class ArmsMixin(SimulationMixin):
         reference = self._arm(other, cells, response, seed)
         rows = []
         few = len(conditions) < _CONDITIONS_WITHOUT_BAR
-        for condition in track(conditions, description="Effects of conditions", disable=few):
+        for condition in track(conditions, description=description, disable=few):
             arm = self._arm(condition, cells, response, seed)
             # draws move the response of a few cells away from that at the expected offset
             moves = (arm.few_at_draws - arm.few_at_mean) - (

@@ -49,7 +49,14 @@ class CalibrationMixin(ArmsMixin, ObservedEffectsMixin):
             return  # without control cells there is no effect to compare with
         cells = self._reference(_N_SAMPLES, "prior", "observed", 0)
         for response, found in zip(responses, moments, strict=True):
-            effects = self._effects(conditions[1:], NO_PERTURBATION, cells, response, 0)
+            effects = self._effects(
+                conditions[1:],
+                NO_PERTURBATION,
+                cells,
+                response,
+                0,
+                description=f"Calibrating intervals ({response.name})",
+            )
             p_on = 1 - effects.p_zero
             mean = p_on * effects.loc
             residual = found.mean[1:] - found.mean[0] - mean

@@ -69,7 +69,8 @@ class InteractionsMixin(TreatmentEffectsMixin, ObservedEffectsMixin):
         - ``observed``, ``observed_sd``: the effect that cells show, and its standard error
         - ``interaction``, ``interaction_lower``, ``interaction_upper``: their difference
         - ``score``: the difference in its standard deviations
-        - ``lfsr``: probability that its sign is wrong
+        - ``lfsr``: probability that its sign is wrong, with a flat prior: of genes that do not
+          interact, a share of ``2 a`` has a rate of at most ``a``
 
         Without cells of the pair, or without control cells, all but the first three are NaN.
 

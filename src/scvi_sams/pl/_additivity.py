@@ -116,7 +116,9 @@ def _draw(
     r = pearson(x, y)
     ax.set(xlim=reach, ylim=reach, xlabel="additive prediction", ylabel="observed")
     ax.set_title(
-        f"{wrapped(name)}\nr = {r:.2f}, {interacts.sum():,} of {len(x):,} genes interact",
+        # the rate's prior is flat: without interactions twice its bound are below it
+        f"{wrapped(name)}\nr = {r:.2f}, {interacts.sum():,} of {len(x):,} genes differ "
+        f"({2 * lfsr * len(x):.0f} by chance)",
         fontsize=9,
     )
     ax.set_aspect("equal")
