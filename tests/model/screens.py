@@ -19,6 +19,16 @@ COVARIATES = {
 }
 
 
+def shown_effect(y, labels, batches, name, control="control"):
+    """Mean of responses (cells x genes) of a label less those of control cells of its batches."""
+    labels, batches = np.asarray(labels).astype(str), np.asarray(batches).astype(str)
+    cells = labels == name
+    of_control = {b: y[(labels == control) & (batches == b)].mean(0) for b in set(batches[cells])}
+    return np.mean(
+        [one - of_control[b] for one, b in zip(y[cells], batches[cells], strict=True)], axis=0
+    )
+
+
 def dosed_screen(seed: int = 1) -> ad.AnnData:
     """About 300 cells, 30 genes, 6 perturbations, 3 combinations, doses and covariates."""
     adata = sams.datasets.simulate(

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 import scvi_sams as sams
-from tests.model.screens import model_of_letters, planted
+from tests.conftest import trained
+from tests.model.screens import dosed_screen, model_of_letters, planted
 
 
 def untrained_c():
@@ -120,12 +121,12 @@ def test_dose_of_zero_is_as_none(model):
 @pytest.mark.parametrize(
     ("labels", "doses", "names"),
     [
-        pytest.param(["A", "B"], 2, ["A", "B"], id="as-asked"),
+        pytest.param(["A", "B"], [1, 2], ["A", "B (2)"], id="doses-other-than-1"),
         pytest.param("A", [0.5, 2], ["A (0.5)", "A (2)"], id="several-doses"),
-        pytest.param(["A", "B", "A"], [0.5, 1, 1], ["A (0.5)", "B", "A (1)"], id="only-repeated"),
+        pytest.param(["A", "B", "A"], [0.5, 1, 1], ["A (0.5)", "B", "A"], id="several-of-one"),
         pytest.param("B+A", ["1+2", "2+1"], ["A (2)+B (1)", "A (1)+B (2)"], id="doses-of-parts"),
-        pytest.param("A+B", [1, 2], ["A+B (1)", "A+B (2)"], id="shared-doses"),
-        pytest.param(["A", "A"], None, ["A (1)", "A (1)-1"], id="the-same-twice"),
+        pytest.param("A+B", [1, 2], ["A+B", "A+B (2)"], id="shared-doses"),
+        pytest.param(["A", "A"], None, ["A", "A-1"], id="the-same-twice"),
         pytest.param("ctrl", [1, 2], ["ctrl", "ctrl-1"], id="controls"),
     ],
 )
@@ -168,8 +169,8 @@ def test_training_cells_are_counted_at_all_doses(model):
 def test_labels_are_never_split_without_a_delimiter(whole_labels):
     assert list(whole_labels.perturbation_names) == ["A", "A+B", "B", "C"]
     found = effects(whole_labels, ["A+B"], doses=2)
-    assert found.obs.loc["A+B", "trained"]
-    assert found.obs.loc["A+B", "dose"] == 2
+    assert found.obs.loc["A+B (2)", "trained"]
+    assert found.obs.loc["A+B (2)", "dose"] == 2
     with pytest.raises(ValueError, match=r"does not know .*'B\+A'; nearest: 'B', 'A'"):
         effects(whole_labels, ["B+A"])
     with pytest.raises(ValueError, match=r"'1\+2'.*beside the label 'A\+B'"):
@@ -206,9 +207,10 @@ def test_models_of_one_perturbation_per_cell_refuse_combinations(model):
     [
         pytest.param({"perturbations": []}, "`perturbations` is empty; None takes", id="none"),
         pytest.param({"perturbations": "a"}, "does not know .*'a'; nearest: 'A'", id="case"),
+        pytest.param({"perturbations": "ctrll"}, "'ctrll'; nearest: 'ctrl'", id="control"),
         pytest.param({"perturbations": ["A", "A+Bb"]}, "'Bb'; nearest: 'B'", id="part"),
         pytest.param({"perturbations": "A++B"}, r"'A\+\+B'.* has an empty part", id="empty-part"),
-        pytest.param({"perturbations": ""}, "'' .*empty part", id="empty-text"),
+        pytest.param({"perturbations": ""}, "a name such as 'A'; one is ''", id="empty-text"),
         pytest.param({"doses": []}, "`doses` is empty; None takes", id="no-doses"),
         pytest.param(
             {"perturbations": "A", "doses": []}, "`doses` is empty", id="no-doses-of-one"
@@ -230,3 +232,31 @@ def test_models_of_one_perturbation_per_cell_refuse_combinations(model):
 def test_bad_condition_names_the_culprit(model, method, kwargs, message):
     with pytest.raises(ValueError, match=message):
         getattr(model, method)(**kwargs)
+
+
+def test_control_is_understood_beside_several_labels_of_controls():
+    adata = dosed_screen()
+    label = adata.obs["perturbation"].astype(str)
+    is_control = (label == "control").to_numpy()
+    label[is_control] = np.resize(["NT1", "NT2"], is_control.sum())
+    adata.obs["perturbation"] = label
+    model = trained(adata, setup={"control": ["NT1", "NT2"]})
+    for name in ("control", "NT1", "NT2"):
+        np.testing.assert_array_equal(effects(model, name).X, 0)
+    expected = effects(model, "pert_1", control="NT1").X
+    np.testing.assert_array_equal(effects(model, "pert_1", control="control").X, expected)
+
+
+def test_one_name_stands_for_one_condition():
+    """Names of results and of what cells received say doses alike."""
+    adata = dosed_screen()
+    model = trained(adata, setup={"dosage_key": "dosage"})
+    model.annotate()
+    named = {}
+    columns = ["sams_condition", "perturbation", "dosage"]
+    for name, label, dose in adata.obs[columns].astype(str).to_numpy():
+        if label != "control":
+            asked = effects(model, label, doses=dose).obs_names[0]
+            named.setdefault(name, set()).add(asked)
+    assert len(named) > 15
+    assert all(asked == {name} for name, asked in named.items())

@@ -119,3 +119,21 @@ def test_model_without_covariates_says_so(without_covariates):
         without_covariates.predict(covariates={"batch": "batch_0"})
     found = without_covariates.predict("pert_1", n_cells=2, covariates={})
     assert list(found.obs) == ["perturbation", "dose", "trained", "dose_support"]
+
+
+def test_covariates_named_like_columns_of_results_stand_beside_them():
+    adata = dosed_screen()
+    adata.obs["dose"] = adata.obs["age"]
+    model = trained(adata, setup={"continuous_covariate_keys": ["dose"]})
+    found = model.predict("pert_1", n_cells=3, covariates={"dose": 1.5}, doses=2)
+    assert (found.obs["dose"] == 2).all()
+    assert (found.obs["covariate_dose"] == 1.5).all()
+    ate = model.get_average_treatment_effects("pert_1", covariates={"dose": [0, 1]}, n_samples=10)
+    assert list(ate.obs["covariate_dose"]) == [0, 1]
+    assert (ate.obs["dose"] == 1).all()
+
+
+@pytest.mark.parametrize("covariates", ["batch", ["batch"]], ids=["text", "list"])
+def test_covariates_without_values_are_refused(model, covariates):
+    with pytest.raises(TypeError, match="`covariates` maps names to values"):
+        model.predict("pert_1", covariates=covariates)

@@ -126,6 +126,7 @@ def test_default_length_follows_steps_not_epochs(screen, monkeypatch):
         "scvi.model.base.UnsupervisedTrainingMixin.train",
         lambda self, **kwargs: seen.update(kwargs),
     )
+    monkeypatch.setattr(sams.SAMSVAE, "_warn_if_unfinished", lambda self, max_epochs: None)
     model = sams.SAMSVAE(screen, **SMALL)
     model.train(batch_size=64)
     steps_per_epoch = int(np.ceil(len(seen["datamodule"].train_idx) / 64))
@@ -139,6 +140,7 @@ def test_small_screens_warn_of_nothing(screen):
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", message=".*treespec, LeafSpec")
         warnings.filterwarnings("ignore", message=".*cells moved from training set")
+        warnings.filterwarnings("ignore", message="Training ended at 3 epochs")
         assert trained(screen).is_trained
 
 
@@ -154,3 +156,20 @@ def test_arguments_may_be_given_by_position_as_in_scvi_tools(screen):
     model = sams.SAMSVAE(screen, **SMALL)
     model.train(1, "cpu", enable_progress_bar=False)
     assert model.is_trained
+
+
+@pytest.mark.filterwarnings("default")
+def test_training_that_ends_too_early_says_so(screen):
+    set_up(screen)
+    model = sams.SAMSVAE(screen, **SMALL)
+    with pytest.warns(UserWarning, match="Training ended at 3 epochs.*Raise `max_epochs`"):
+        model.train(**FEW_STEPS)
+
+
+def test_training_that_ends_by_itself_says_nothing(screen):
+    set_up(screen)
+    model = sams.SAMSVAE(screen, **SMALL)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Training ended")
+        model.train(**FEW_STEPS | {"max_epochs": 400}, early_stopping_patience=3)
+    assert len(model.history["elbo_validation"]) < 400

@@ -196,3 +196,11 @@ def test_effect_of_a_dimension_that_is_never_on_is_finite():
     for value in posterior.effect_mean_and_sd():
         assert torch.isfinite(value).all()
     assert (posterior.expected_shifts()[:, 1].abs() < 1e-6).all()
+
+
+def test_expected_shifts_of_some_rows_are_those_among_all():
+    posterior, rows = posterior_of(), torch.tensor([2, 0])
+    every = posterior.effect_mean_and_sd()
+    for found, everything in zip(posterior.effect_mean_and_sd(rows), every, strict=True):
+        torch.testing.assert_close(found, everything[rows])
+    torch.testing.assert_close(posterior.expected_shifts(rows), posterior.expected_shifts()[rows])

@@ -38,7 +38,29 @@ def test_lines_are_dashed_beyond_the_doses_seen_only():
         if len(line.get_xdata()) == 2 and line.get_xdata()[0] >= 1
     }
     assert style == {(d, d + 1.0): "--" if d == 5 else "-" for d in range(1, 6)}
-    assert "beyond seen doses" in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+@pytest.mark.parametrize(
+    ("support", "entries"),
+    [
+        ({}, {"between seen doses": "-", "beyond seen doses": "--"}),
+        ({"beyond": "seen"}, {"between seen doses": "-"}),
+        ({"between": "seen"}, {"beyond seen doses": "--"}),
+        (
+            {"seen": "untrained", "between": "untrained", "beyond": "untrained"},
+            {"no dose seen": "--"},
+        ),
+    ],
+    ids=["both", "between", "beyond", "untrained"],
+)
+def test_the_legend_says_what_open_circles_are(support, entries):
+    ate = standins.doses()
+    ate.obs["dose_support"] = ate.obs["dose_support"].replace(support)
+    ax = sams.pl.dose_response(ate, "DRUG", GENE)
+    handles, labels = ax.get_legend_handles_labels()
+    assert labels == [GENE, *entries]
+    assert [handle.get_linestyle() for handle in handles[1:]] == list(entries.values())
+    assert all(handle.get_markerfacecolor() == "white" for handle in handles[1:])
 
 
 def test_lines_of_untrained_perturbations_are_dashed():

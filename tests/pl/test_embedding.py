@@ -97,6 +97,7 @@ def without_finite(data):
     ("change", "arguments", "message"),
     [
         (lambda data: data[:2], {}, "takes three perturbations or more; there are 2"),
+        (lambda data: data[:, :0], {}, "`data` is empty: its shape is 5 × 0"),
         (without_finite, {}, "not finite"),
         (lambda data: data, {"method": "tsne"}, "must be 'umap' or 'pca'; it is 'tsne'"),
         (
@@ -105,7 +106,7 @@ def without_finite(data):
             "no perturbation 'PERTURBATION02'; nearest: 'PERTURBATION002'",
         ),
     ],
-    ids=["few", "not finite", "method", "unknown name"],
+    ids=["few", "empty", "not finite", "method", "unknown name"],
 )
 def test_wrong_input_raises(change, arguments, message):
     with pytest.raises(ValueError, match=message):

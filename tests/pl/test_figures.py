@@ -1,6 +1,8 @@
 """What holds for all figures: filled, readable, nothing cut off, shown and saved as asked."""
 
 import copy
+from inspect import signature
+from types import SimpleNamespace
 
 import anndata as ad
 import matplotlib.pyplot as plt
@@ -109,6 +111,27 @@ def test_figures_draw_on_given_axes(name):
     left.remove()
     assert_filled(figure)
     assert_nothing_cut_off(figure)
+
+
+def wrong_things():
+    """Each figure with what it does not draw."""
+    for name, arguments in ARGUMENTS.items():
+        drawn = {type(arguments(standins.SMALL)[0])} - {SimpleNamespace}
+        if name in ("ate_agreement", "collapse"):
+            drawn |= {pd.DataFrame}
+        for wrong in (SimpleNamespace(), standins.interactions(), standins.effects()):
+            if type(wrong) not in drawn:
+                yield pytest.param(name, wrong, id=f"{name}-{type(wrong).__name__}")
+
+
+@pytest.mark.parametrize(("name", "wrong"), list(wrong_things()))
+def test_other_things_than_results_raise(name, wrong):
+    others = ARGUMENTS[name](standins.SMALL)[1:]
+    argument = next(iter(signature(getattr(sams.pl, name)).parameters))
+    message = f"`{argument}` is .*; it is of type {type(wrong).__name__}"
+    with pytest.raises(TypeError, match=message):
+        getattr(sams.pl, name)(wrong, *others)
+    assert not plt.get_fignums(), "an empty figure is left behind"
 
 
 @pytest.mark.parametrize("name", ONE_PANEL)

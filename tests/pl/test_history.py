@@ -75,8 +75,8 @@ def test_a_single_epoch_is_a_point():
 
 @pytest.mark.parametrize(
     "model",
-    [SimpleNamespace(), SimpleNamespace(history=None), SimpleNamespace(history={})],
-    ids=["no model", "untrained", "empty"],
+    [SimpleNamespace(history=None), SimpleNamespace(history={})],
+    ids=["untrained", "empty"],
 )
 def test_untrained_models_raise(model):
     with pytest.raises(ValueError, match="no history; train it first"):

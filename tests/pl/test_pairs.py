@@ -1,7 +1,6 @@
 """Interactions of pairs: the map of all, and single pairs against the additive prediction."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection, PathCollection
 
@@ -85,21 +84,6 @@ def test_by_default_the_pairs_with_the_largest_interactions_are_drawn():
     size = (frame["interaction"].dropna() ** 2).groupby(level=0).mean().nlargest(9)
     titles = [ax.get_title().rsplit("\n", 1)[0].replace("\n", "") for ax in axes]
     assert titles == list(size.index)
-
-
-@pytest.mark.parametrize("name", ["interactions", "additivity"])
-def test_pairs_of_tuples_are_named_by_both(name):
-    frame = standins.interactions()
-    pairs = [("A", "B"), ("C", "D"), ("E", "F"), ("G", "H"), ("I", "J")]
-    genes = frame.index.get_level_values("gene").unique()
-    level = pd.Index(pairs, tupleize_cols=False)
-    codes = [np.repeat(np.arange(5), 30), np.tile(np.arange(30), 5)]
-    frame.index = pd.MultiIndex(levels=[level, genes], codes=codes, names=["pair", "gene"])
-    figure = getattr(sams.pl, name)(frame, return_fig=True)
-    texts = {text.get_text().split("\n")[0] for ax in figure.axes for text in [ax.title]}
-    texts |= set(names_on(figure.axes[0].yaxis))
-    assert {"A+B", "C+D", "E+F", "G+H"} <= texts
-    assert "I+J" not in texts
 
 
 def flat(frame):

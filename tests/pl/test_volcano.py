@@ -94,6 +94,7 @@ def without(layer):
     [
         (standins.ate(), {"condition": "PERTURBATION1"}, "no condition.*nearest: 'PERTURBATION0"),
         (standins.ate(), {"condition": "zzz"}, "no condition 'zzz'; there are 'PERTURBATION000'"),
+        (standins.ate(), {"condition": ["PERTURBATION000", "PERTURBATION001"]}, "no condition"),
         (standins.ate(), {"genes": ["gene002"]}, "no gene 'gene002'; nearest: 'GENE002'"),
         (standins.ate(), {"genes": []}, "No gene is given"),
         (without("lfsr"), {}, "layer 'lfsr' of `get_average_treatment_effects`; it has 'sd'"),
@@ -101,7 +102,17 @@ def without(layer):
         (standins.ate(), {"lfsr": 0}, "between 0 and 1; it is 0"),
         (standins.ate()[:, :0], {}, "`ate` is empty: its shape is 5 × 0"),
     ],
-    ids=["condition", "nothing near", "gene", "no gene", "lfsr", "upper", "rate", "empty"],
+    ids=[
+        "condition",
+        "nothing near",
+        "several",
+        "gene",
+        "no gene",
+        "lfsr",
+        "upper",
+        "rate",
+        "empty",
+    ],
 )
 def test_wrong_input_raises(ate, arguments, message):
     with pytest.raises(ValueError, match=message):

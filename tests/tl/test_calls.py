@@ -1,6 +1,7 @@
 """Calls at a false discovery rate, against all sets one could call and effects of known truth."""
 
 import anndata as ad
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -153,10 +154,63 @@ def test_data_that_do_not_say_how_sure_they_are_raise():
         sams.tl.call_effects(data)
 
 
-def test_effects_of_a_model_without_masks_raise():
-    data = results_of(np.zeros((2, 3)), "inclusion_probability")
-    with pytest.raises(ValueError, match=r"no masks.*get_average_treatment_effects"):
+def on_genes(has_masks) -> ad.AnnData:
+    data = results_of([[0.01, 0.2, 0.0], [0.3, 0.4, 0.4]])
+    data.uns["ate"] = {"normalization": "log2_cp10k"}
+    if has_masks is not None:
+        data.uns["ate"]["has_masks"] = has_masks
+    return data
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        pytest.param(
+            results_of(np.zeros((2, 3)), "inclusion_probability"),
+            "every inclusion probability is 1",
+            id="dimensions",
+        ),
+        pytest.param(on_genes(False), "the rate of wrong signs alone", id="genes"),
+        pytest.param(on_genes(np.False_), "the rate of wrong signs alone", id="as-read-from-file"),
+    ],
+)
+def test_effects_of_a_model_without_masks_raise(data, why):
+    message = rf"without masks.* {why}.* such as `SAMSVAE`, or .*`sams\.tl\.rank_genes`"
+    with pytest.raises(ValueError, match=message):
         sams.tl.call_effects(data)
+    assert "called" not in data.layers
+
+
+@pytest.mark.parametrize("cls", [sams.CPAVAE, sams.ConditionalVAE])
+@pytest.mark.parametrize("kind", ["average_treatment", "combined"])
+def test_models_without_masks_say_so(screen, cls, kind):
+    found = getattr(trained(screen, cls=cls), f"get_{kind}_effects")(n_samples=20)
+    with pytest.raises(ValueError, match="without masks"):
+        sams.tl.call_effects(found)
+    assert sams.tl.perturbation_similarity(found).notna().all(axis=None)
+
+
+@pytest.mark.parametrize("has_masks", [True, np.True_, None], ids=["masks", "numpy", "unsaid"])
+def test_effects_on_genes_of_other_models_are_called(has_masks):
+    data = on_genes(has_masks)
+    sams.tl.call_effects(data)
+    np.testing.assert_array_equal(data.layers["called"], [[1, 0, 1], [0, 0, 0]])
+
+
+def test_effects_of_a_model_without_masks_are_ranked_drawn_and_compared(tmp_path):
+    data = on_genes(False)
+    data.layers["lower"], data.layers["upper"] = data.X - 1, data.X + 1
+    data.write_h5ad(tmp_path / "ate.h5ad")
+    data = ad.read_h5ad(tmp_path / "ate.h5ad")
+    assert list(sams.tl.rank_genes(data, "pert_0").index) == ["gene_2", "gene_0", "gene_1"]
+    ax = sams.pl.volcano(data, "pert_0")
+    assert "2 of 3 genes with a rate of at most 0.05" in ax.get_title()
+    plt.close("all")
+    assert sams.tl.perturbation_similarity(data).notna().all(axis=None)
+    data.X[1] = 0
+    assert list(sams.tl.perturbation_similarity(data).notna().any()) == [True, False]
+    sams.tl.cluster_perturbations(data)
+    assert list(data.obs["cluster"]) == ["0", "no effect"]
 
 
 def test_other_things_than_results_raise():

@@ -31,11 +31,12 @@ def labels_of(adata) -> np.ndarray:
         names = [name for name in str(label).split("+") if name != "control"]
         doses = str(dose).split("+")
         doses = doses * len(names) if len(doses) == 1 else doses
-        parts = [
-            name if float(one) == 1 else f"{name} ({float(one):g})"
-            for name, one in zip(names, doses, strict=False)
-        ]
-        labels.append("+".join(parts) or "control")
+        given = [f"{float(one):g}" for _, one in zip(names, doses, strict=False)]
+        if len(set(given)) > 1:
+            labels.append("+".join(f"{n} ({d})" for n, d in zip(names, given, strict=True)))
+        else:
+            shared = f" ({given[0]})" if names and given[0] != "1" else ""
+            labels.append(("+".join(names) or "control") + shared)
     return np.array(labels)
 
 
@@ -373,7 +374,11 @@ def test_progress_is_shown_unless_silenced(model, capsys):
         pytest.param({"statistics": ()}, "some of 'mean'", id="no-statistic"),
         pytest.param({"perturbations": ()}, "`perturbations` is empty", id="no-condition"),
         pytest.param({"perturbations": "pert_11"}, "received 'pert_11'; nearest:", id="unknown"),
-        pytest.param({"indices": []}, "None of the 0 condition", id="no-cells"),
+        pytest.param({"indices": []}, "`indices` chooses no cells", id="no-cells"),
+        pytest.param(
+            {"indices": [0, 10**6]}, r"has \d+ cells, and index 1000000 is out", id="beyond"
+        ),
+        pytest.param({"indices": [True, False]}, "or a mask of all; the data has", id="mask"),
         pytest.param({"min_cells": 1_000}, "has 1000 cells. Choose more", id="too-few"),
     ],
 )

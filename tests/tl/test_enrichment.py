@@ -195,6 +195,16 @@ def test_missing_file_is_named(responses, tmp_path):
         pytest.param(
             {"MOUSE": [f"Gene{g}" for g in range(9)]}, "In either case, 9 would match", id="case"
         ),
+        pytest.param(
+            {"ALL": GENES, "OTHER": ["ENSG0"]},
+            r"set\(s\) 'ALL' hold all 60 genes in the data, so that no gene is left [^`]*$",
+            id="all",
+        ),
+        pytest.param(
+            {"ALL": GENES, "FEW": GENES[:3]},
+            r"the most have 3 \('FEW'\).* lower `min_genes`",
+            id="all-and-few",
+        ),
         pytest.param({}, "`gene_sets` has no genes", id="none"),
         pytest.param({"EMPTY": []}, "`gene_sets` has no genes", id="empty"),
     ],

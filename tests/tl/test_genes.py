@@ -56,8 +56,9 @@ def test_ranking_is_no_view_of_the_results(ate):
 @pytest.mark.parametrize(
     ("condition", "kwargs", "message"),
     [
-        pytest.param("STAT", {}, "`ate` has no row 'STAT'; nearest: 'STAT1'", id="unknown"),
+        pytest.param("STAT", {}, "no condition 'STAT'; nearest: 'STAT1'", id="unknown"),
         pytest.param("stat1", {}, "nearest: 'STAT1'", id="case"),
+        pytest.param(("STAT1", "STAT1+JAK2"), {}, "There is no condition", id="several"),
         pytest.param("STAT1", {"n_genes": 0}, "at least 1; it is 0", id="none"),
     ],
 )
@@ -69,7 +70,7 @@ def test_impossible_requests_raise(ate, condition, kwargs, message):
 @pytest.mark.filterwarnings("ignore:Observation names are not unique")
 def test_repeated_conditions_raise(ate):
     ate.obs_names = ["STAT1", "STAT1"]
-    with pytest.raises(ValueError, match="2 rows of `ate` are named 'STAT1'"):
+    with pytest.raises(ValueError, match="2 of the condition 'STAT1'; make names unique"):
         sams.tl.rank_genes(ate, "STAT1")
 
 

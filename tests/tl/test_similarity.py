@@ -138,7 +138,7 @@ def test_impossible_settings_raise(kwargs, message):
 @pytest.mark.parametrize(
     ("name", "n", "message"),
     [
-        pytest.param("STAT", 3, "`data` has no row 'STAT'; nearest: 'STAT1'", id="unknown"),
+        pytest.param("STAT", 3, "no perturbation 'STAT'; nearest: 'STAT1'", id="unknown"),
         pytest.param("STAT1", 0, "`n` must be at least 1; it is 0", id="none"),
     ],
 )

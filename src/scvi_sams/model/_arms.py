@@ -58,6 +58,17 @@ class Effects(NamedTuple):
     known: Array
     decoder: Array
 
+    @property
+    def mean(self) -> Array:
+        """Mean over masks and effects, C x G."""
+        return (1 - self.p_zero) * self.loc
+
+    @property
+    def variance(self) -> Array:
+        """Variance over masks, effects and decoder, C x G: all of it but the model's misfit."""
+        second = (1 - self.p_zero) * (self.known + self.decoder + self.loc**2)
+        return np.maximum(second - self.mean**2, 0)
+
     def posterior(self, uncertainty: Uncertainty, name: str) -> SpikeSlab:
         """All of it together, and the misfit of the model on a scale."""
         unmodelled, model = uncertainty.of_model(name, self.decoder)
@@ -82,7 +93,7 @@ class ArmsMixin(SimulationMixin):
         """What is known of the ATE of each condition against another."""
         inclusion = self.module.perturbations.inclusion_probability
         uncertainty = Uncertainty(**self.uncertainty_)
-        n_draws = min(_N_DRAWS, len(cells))
+        n_draws = min(_N_DRAWS, len(cells) // 2)  # two cells of each, or more
         reference = self._arm(other, cells, response, seed)
         rows = []
         few = len(conditions) < _CONDITIONS_WITHOUT_BAR
@@ -134,7 +145,7 @@ class ArmsMixin(SimulationMixin):
     ) -> _Arm:
         """Responses of cells that receive a condition."""
         offset = self._expected_offset(condition)
-        n_draws = min(_N_DRAWS, len(cells))
+        n_draws = min(_N_DRAWS, len(cells) // 2)  # two cells of each, or more
         per_draw = min(_CELLS_PER_DRAW, len(cells) // n_draws)
         few = cells.take(slice(0, n_draws * per_draw))
         draws = self._draw_offsets(condition, n_draws, seed).repeat(per_draw, 1)

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import anndata as ad
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 
 from scvi_sams.model._arms import ArmsMixin, Effects
-from scvi_sams.model._conditions import NO_PERTURBATION, Doses
+from scvi_sams.model._conditions import NO_PERTURBATION, Condition, Doses
+from scvi_sams.model._posterior import SpikeSlab
 from scvi_sams.model._response import Normalization, Response
 from scvi_sams.model._simulation import Basal, with_entries
 from scvi_sams.model._uncertainty import Uncertainty
@@ -65,7 +67,8 @@ class TreatmentEffectsMixin(ArmsMixin):
             One dose for all conditions or one for each, a number or, for combinations, text such
             as ``"1.0+0.5"``; 1 by default. Several doses of one condition are several rows.
         n_samples
-            Cells simulated per condition and arm.
+            Cells simulated per condition and arm, over which responses are averaged. Uncertainty
+            of masks and effects always comes from up to 100 draws, each on five of the cells.
         normalization
             Scale of y: ``"log2_cp10k"`` for :math:`\log_2(1 + 10^4 x / \ell)` of counts x in a
             cell of total :math:`\ell`, over the genes of the model; ``"mean"`` for x itself
@@ -108,12 +111,38 @@ class TreatmentEffectsMixin(ArmsMixin):
             none is given, or an argument is out of range.
         """
         self._check_if_trained(warn=False)
+        ate, _ = self._treatment_effects(
+            self._read_conditions(perturbations, doses),
+            control=control,
+            n_samples=n_samples,
+            normalization=normalization,
+            basal=basal,
+            library_size=library_size,
+            covariates=covariates,
+            credible_mass=credible_mass,
+            seed=seed,
+        )
+        return ate
+
+    def _treatment_effects(
+        self,
+        conditions: Sequence[Condition],
+        *,
+        n_samples: int,
+        normalization: Normalization | None,
+        credible_mass: float,
+        seed: int,
+        control: str | None = None,
+        basal: Basal | AnnData = "prior",
+        library_size: float | Literal["observed"] = "observed",
+        covariates: Mapping[str, Any] | None = None,
+    ) -> tuple[AnnData, Effects]:
+        """What :meth:`get_average_treatment_effects` returns, and what it is made of."""
         if n_samples < 2:
             raise ValueError(f"`n_samples` must be at least 2; it is {n_samples}.")
         if not 0 < credible_mass < 1:
             raise ValueError(f"`credible_mass` must lie in (0, 1); it is {credible_mass}.")
         response = Response(normalization, self.module.likelihood)
-        conditions = self._read_conditions(perturbations, doses)
         other = NO_PERTURBATION if control is None else self._condition(control, 1.0)
         settings = self._covariate_settings(covariates)
         cells = self._reference(n_samples, basal, library_size, seed)
@@ -128,18 +157,11 @@ class TreatmentEffectsMixin(ArmsMixin):
             ]
         effects = Effects(*(np.concatenate(part) for part in zip(*parts, strict=True)))
         posterior = effects.posterior(Uncertainty(**self.uncertainty_), response.name)
-        tail = (1 - credible_mass) / 2
-        layers = {
-            "sd": posterior.sd,
-            "lower": posterior.quantile(tail),
-            "upper": posterior.quantile(1 - tail),
-            "lfsr": posterior.local_false_sign_rate,
-        }
-        return ad.AnnData(
+        ate = ad.AnnData(
             X=posterior.mean.astype(np.float32),
             obs=pd.concat(obs),
             var=pd.DataFrame(index=self.gene_names),
-            layers={key: values.astype(np.float32) for key, values in layers.items()},
+            layers=layers_of(posterior, credible_mass),
             uns={
                 "ate": {
                     "control": other.label,
@@ -150,6 +172,21 @@ class TreatmentEffectsMixin(ArmsMixin):
                     "n_samples": n_samples,
                     "credible_mass": credible_mass,
                     "seed": seed,
+                    # without them no effect is zero, and rates are of signs alone
+                    "has_masks": self.module.has_masks,
                 }
             },
         )
+        return ate, effects
+
+
+def layers_of(posterior: SpikeSlab, credible_mass: float) -> dict[str, npt.NDArray[np.float32]]:
+    """Layers of a result: sd, credible interval and local false sign rate, each C x G."""
+    tail = (1 - credible_mass) / 2
+    layers = {
+        "sd": posterior.sd,
+        "lower": posterior.quantile(tail),
+        "upper": posterior.quantile(1 - tail),
+        "lfsr": posterior.local_false_sign_rate,
+    }
+    return {key: values.astype(np.float32) for key, values in layers.items()}

@@ -11,6 +11,7 @@ from scvi import REGISTRY_KEYS as SCVI_KEYS
 
 from scvi_sams.model._arms import ArmsMixin
 from scvi_sams.model._conditions import NO_PERTURBATION
+from scvi_sams.model._discrepancy import SCALES, Comparison, fit_discrepancy
 from scvi_sams.model._observed import ObservedEffectsMixin
 from scvi_sams.model._response import Normalization, Response
 from scvi_sams.model._simulation import seeded, with_one
@@ -42,33 +43,46 @@ class CalibrationMixin(ArmsMixin, ObservedEffectsMixin):
         )
         spread = {name: found.within for name, found in zip(names, moments, strict=True)}
         uncertainty = self._of_decoder(train_indices)._replace(
-            misfit={name: np.zeros(2) for name in names}, spread=spread
+            misfit={name: np.zeros(2) for name in names},
+            spread=spread,
+            discrepancy={name: (SCALES == 0).astype(float) for name in names},
         )
         self.uncertainty_ = uncertainty._asdict()
-        if len(conditions) < 2 or conditions[0] is not NO_PERTURBATION:
+        perturbed = [one for one in conditions if one is not NO_PERTURBATION]
+        if not perturbed:
+            return
+        shown = self._observed_effects(self.adata, train_indices, perturbed, responses)
+        there = np.flatnonzero(np.isfinite(shown[0].error).all(axis=1))
+        perturbed = [perturbed[row] for row in there]
+        if not perturbed:
             return  # without control cells there is no effect to compare with
         cells = self._reference(_N_SAMPLES, "prior", "observed", 0)
-        for response, found in zip(responses, moments, strict=True):
+        for response, found in zip(responses, shown, strict=True):
             effects = self._effects(
-                conditions[1:],
+                perturbed,
                 NO_PERTURBATION,
                 cells,
                 response,
                 0,
                 description=f"Calibrating intervals ({response.name})",
             )
-            p_on = 1 - effects.p_zero
-            mean = p_on * effects.loc
-            residual = found.mean[1:] - found.mean[0] - mean
-            if np.isfinite(residual).all():  # or training diverged
-                uncertainty.misfit[response.name] = fit_misfit(
-                    residual=residual,
-                    error=found.error[1:] + found.error[0],
-                    expected_error=found.within * (1 / found.n_cells[1:] + 1 / found.n_cells[0]),
-                    known=p_on * (effects.known + effects.loc**2) - mean**2,
-                    decoder=p_on * effects.decoder,
-                    spread=spread[response.name],
+            residual, error = found.effect[there] - effects.mean, found.error[there]
+            if not np.isfinite(residual).all():
+                continue  # training diverged
+            decoder = (1 - effects.p_zero) * effects.decoder
+            uncertainty.misfit[response.name] = fit_misfit(
+                residual=residual,
+                error=error,
+                expected_error=found.expected_error[there],
+                known=effects.variance - decoder,
+                decoder=decoder,
+                spread=spread[response.name],
+            )
+            uncertainty.discrepancy[response.name] = fit_discrepancy(
+                Comparison.of(
+                    residual, error, effects.variance, spread[response.name], learned=True
                 )
+            )
 
     def _of_decoder(self, train_indices: npt.NDArray[np.intp]) -> Uncertainty:
         """What training cells say of the output layer."""
@@ -106,4 +120,5 @@ class CalibrationMixin(ArmsMixin, ObservedEffectsMixin):
             precision=weights.shape[1] / np.maximum((weights**2).sum(axis=1), 1e-12),
             misfit={},
             spread={},
+            discrepancy={},
         )

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.special import ndtr, ndtri
+from scvi import settings
 from scvi.utils import unsupported_if_adata_minified
 
-from scvi_sams.model._ate import TreatmentEffectsMixin
+from scvi_sams.data._names import listed
+from scvi_sams.model._ate import TreatmentEffectsMixin, layers_of
+from scvi_sams.model._conditions import Condition, Doses
+from scvi_sams.model._discrepancy import Comparison
 from scvi_sams.model._observed import ObservedEffectsMixin
 from scvi_sams.model._response import Normalization, Response
-from scvi_sams.model._simulation import seeded
+from scvi_sams.model._simulation import chosen, seeded
+from scvi_sams.model._uncertainty import Uncertainty
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-Array = npt.NDArray[np.float64]
 
 
 class CombinedEffectsMixin(TreatmentEffectsMixin, ObservedEffectsMixin):
@@ -31,6 +34,7 @@ class CombinedEffectsMixin(TreatmentEffectsMixin, ObservedEffectsMixin):
         self,
         perturbations: str | Sequence[str] | None = None,
         *,
+        doses: Doses | None = None,
         adata: AnnData | None = None,
         indices: Sequence[int] | npt.NDArray[np.intp] | None = None,
         n_samples: int = 2_500,
@@ -42,28 +46,32 @@ class CombinedEffectsMixin(TreatmentEffectsMixin, ObservedEffectsMixin):
 
         .. math::
             \hat a_{tg} \sim N(a_{tg} + \delta_{tg}, \sigma_{tg}^2), \qquad
-            \delta_{tg} \sim N(0, \tau_t^2 \tau_g^2), \qquad
-            E[a_{tg} + \delta_{tg} | \hat a_{tg}] = a_{tg}
-            + \frac{\tau_t^2 \tau_g^2}{\tau_t^2 \tau_g^2 + \sigma_{tg}^2} (\hat a_{tg} - a_{tg})
+            \delta_{tg} \sim \sum_s \pi_{ts} \, N(0, \lambda_s^2 s_g^2)
 
-        with the effect :math:`\hat a_{tg}` that cells show against control cells, of sampling
-        variance :math:`\sigma_{tg}^2`, the effect :math:`a_{tg}` of the model and its discrepancy
-        :math:`\delta_{tg}` (Kennedy & O'Hagan 2001). Shifts of a shared latent space hold what
-        perturbations have in common; what a perturbation does to a gene of its own, such as the
-        loss of the transcript that a knockout targets, is left to the discrepancy. Its variances
-        are estimated by the method of moments, as in small area estimation (Fay & Herriot 1979),
-        so conditions and genes that the model gets right stay as they are.
+        with the effect :math:`\hat a_{tg}` that cells show against control cells of the same
+        batch and categorical covariates, of sampling variance :math:`\sigma_{tg}^2`; the effect
+        :math:`a_{tg}` of the model, which is zero where its masks are off, or about normal; and
+        its discrepancy :math:`\delta_{tg}` (Kennedy & O'Hagan 2001), in units of the standard
+        deviation :math:`s_g` between cells. Shifts of a shared latent space hold what
+        perturbations have in common; what one of them does to a gene of its own, such as the
+        loss of the transcript that a knockout targets, is left to the discrepancy. It is zero for
+        most genes (:math:`\lambda_0 = 0`) and large for few: the weights :math:`\pi` of its
+        scales were learned from the training cells of all conditions (adaptive shrinkage, Stephens
+        2017), and those of a condition lean on them with the weight of ten genes. What is returned
+        is the posterior of :math:`a_{tg} + \delta_{tg}`; what the model had already learned from
+        the same cells does not count twice.
 
         Parameters
         ----------
         perturbations
-            Conditions at dose 1, written like the labels of the setup; by default every
-            perturbation.
+            Conditions, written like the labels of the setup; by default every perturbation.
+        doses
+            As in :meth:`get_average_treatment_effects`; only cells at these doses correct.
         adata
             Cells to correct by, set up like the model's; the model's own by default.
         indices
-            Positions of these cells; by default all of ``adata``, and of the model's own data the
-            training and validation cells.
+            Positions of these cells; by default all of ``adata``, and of the data that the model
+            was trained on the training and validation cells.
         n_samples, normalization, credible_mass, seed
             As in :meth:`get_average_treatment_effects`.
 
@@ -73,8 +81,8 @@ class CombinedEffectsMixin(TreatmentEffectsMixin, ObservedEffectsMixin):
         effects of conditions without cells, or all without control cells, are those of the model
         alone. In addition
         ``layers["model"]`` and ``layers["observed"]`` hold the two effects that were combined (NaN
-        without cells), ``layers["weight"]`` the weight of the second, and
-        ``obs["n_cells_observed"]`` the number of cells.
+        without cells), ``layers["weight"]`` how far from the first to the second the result lies,
+        and ``obs["n_cells_observed"]`` the number of cells.
 
         Raises
         ------
@@ -83,67 +91,68 @@ class CombinedEffectsMixin(TreatmentEffectsMixin, ObservedEffectsMixin):
         ValueError
             If a perturbation is unknown, no cells are chosen, or the model's data is minified and
             so has no counts to correct by.
+
+        Warns
+        -----
+        UserWarning
+            If conditions have cells at other doses only.
         """
         self._check_if_trained(warn=False)
-        conditions = self._read_conditions(perturbations, None)
-        if adata is None and indices is None:
-            indices = np.concatenate([self.train_indices, self.validation_indices])
-        adata = self._set_up(adata)
-        chosen = np.arange(adata.n_obs)
-        if indices is not None:
-            chosen = chosen[np.asarray(indices, dtype=None if len(indices) else int)]
-        if not len(chosen):
-            raise ValueError("`indices` chooses no cells.")
-        ate = self.get_average_treatment_effects(
-            perturbations,
+        conditions = self._read_conditions(perturbations, doses)
+        ate, effects = self._treatment_effects(
+            conditions,
             n_samples=n_samples,
             normalization=normalization,
             credible_mass=credible_mass,
             seed=seed,
         )
         response = Response(normalization, self.module.likelihood)
-        with seeded(seed):  # data loaders draw from the global state
-            found, observed, variance = self._observed_effects(adata, chosen, conditions, response)
-        predicted = np.asarray(ate.X, dtype=float)
-        has_cells = np.asarray(np.isfinite(variance).all(axis=1))
-        residual = np.where(has_cells[:, None], observed - predicted, 0)
-        error = np.where(has_cells[:, None], variance, 1)
-        weight = np.zeros_like(predicted)
-        discrepancy = _discrepancy(residual[has_cells], error[has_cells])
-        total = discrepancy + error[has_cells]
-        weight[has_cells] = discrepancy / np.where(total > 0, total, 1)
-        mean = predicted + weight * residual
-        # the moments may say that the model is right where it does not itself claim to be
-        of_model = np.asarray(ate.layers["sd"], dtype=float) ** 2
-        of_model[has_cells] = np.maximum(of_model[has_cells], discrepancy)
-        sd = np.sqrt((1 - weight) ** 2 * of_model + weight**2 * error)
-        reach = ndtri((1 + credible_mass) / 2) * sd
-        with np.errstate(divide="ignore", invalid="ignore"):
-            lfsr = np.where(sd > 0, ndtr(-np.abs(mean) / sd), np.where(mean == 0, 1.0, 0.0))
-        layers = {"sd": sd, "lower": mean - reach, "upper": mean + reach, "lfsr": lfsr}
-        for key, values in layers.items():
-            alone = ate.layers[key]
-            ate.layers[key] = np.where(has_cells[:, None], values, alone).astype(np.float32)
-        ate.layers["model"] = ate.X.copy()
-        ate.layers["observed"] = observed.astype(np.float32)
-        ate.layers["weight"] = weight.astype(np.float32)
-        ate.X = mean.astype(np.float32)
-        ate.obs["n_cells_observed"] = found
+        with self._reading(adata) as data, seeded(seed):  # data loaders draw of the global state
+            is_own = self._is_training_data(data)
+            if indices is None and is_own:
+                indices = np.concatenate([self.train_indices, self.validation_indices])
+            cells = chosen(data, indices, "indices")
+            learned = is_own and bool(np.isin(cells, self.train_indices).any())
+            (shown,) = self._observed_effects(data, cells, conditions, [response])
+            self._warn_of_other_doses(data, cells, conditions)
+        there = np.isfinite(shown.error).all(axis=1)
+        uncertainty, predicted = Uncertainty(**self.uncertainty_), effects.mean
+        comparison = Comparison.of(
+            (shown.effect - predicted)[there],
+            shown.error[there],
+            effects.variance[there],
+            uncertainty.spread[response.name],
+            learned=learned,
+        )
+        posterior = comparison.corrected(
+            shown.effect[there], uncertainty.discrepancy[response.name], effects.p_zero[there]
+        )
+        ate.layers["model"], ate.layers["observed"] = ate.X.copy(), shown.effect
+        ate.layers["weight"] = np.zeros_like(predicted)
+        ate.layers["weight"][there] = np.divide(
+            posterior.mean - predicted[there],
+            (shown.effect - predicted)[there],
+            out=np.zeros_like(posterior.mean),
+            where=shown.effect[there] != predicted[there],
+        )
+        ate.X[there] = posterior.mean
+        for key, values in layers_of(posterior, credible_mass).items():
+            ate.layers[key][there] = values
+        for key in ("observed", "weight"):
+            ate.layers[key] = ate.layers[key].astype(np.float32)
+        ate.obs["n_cells_observed"] = shown.n_cells
         return ate
 
-
-def _discrepancy(residual: Array, error: Array) -> Array:
-    r"""Variance :math:`\tau_t^2 \tau_g^2` of discrepancies, C x G, by the method of moments.
-
-    Parameters
-    ----------
-    residual
-        Observed less predicted effects, C x G.
-    error
-        Their sampling variances, C x G.
-    """
-    excess = residual**2 - error
-    of_condition = np.maximum(excess.mean(axis=1, keepdims=True), 0) if excess.size else excess
-    of_gene = np.maximum(excess.mean(axis=0, keepdims=True), 0) if excess.size else excess
-    mean = of_condition.mean() if excess.size else 0.0
-    return of_condition * of_gene / mean if mean > 0 else np.zeros_like(excess)
+    def _warn_of_other_doses(
+        self, adata: AnnData, cells: npt.NDArray[np.intp], conditions: Sequence[Condition]
+    ) -> None:
+        seen = {one.key for one in self._conditions_of(adata, cells)[0]}
+        together = {members for members, _ in seen}
+        missed = [one for one in conditions if one.key not in seen and one.key[0] in together]
+        if missed:
+            warnings.warn(
+                f"{listed(map(self._name_of, missed))} has cells at other doses only, so its "
+                "effect is that of the model alone. Ask for doses that cells received: `doses=`.",
+                UserWarning,
+                stacklevel=settings.warnings_stacklevel,
+            )

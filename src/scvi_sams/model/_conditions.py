@@ -15,7 +15,7 @@ from scvi.data._constants import _SETUP_ARGS_KEY
 from scvi_sams._constants import REGISTRY_KEYS
 from scvi_sams.data._field import PerturbationField
 from scvi_sams.data._labels import doses_of_parts, split_label
-from scvi_sams.data._names import as_tuple, positions
+from scvi_sams.data._names import as_tuple, listed, nearest, positions
 from scvi_sams.model._base import PerturbationModel
 
 Array = npt.NDArray[np.float64]
@@ -41,6 +41,11 @@ class Condition(NamedTuple):
     def dose(self) -> float:
         """The dose that all perturbations share; NaN if they differ or there are none."""
         return float(self.doses[0]) if len(set(self.doses)) == 1 else np.nan
+
+    @property
+    def key(self) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        """Equal for equal conditions; doses in the precision in which data holds them."""
+        return tuple(self.members.tolist()), tuple(self.doses.astype(np.float32).tolist())
 
 
 NO_PERTURBATION = Condition("control", np.array([], dtype=np.intp), np.array([]))
@@ -147,6 +152,8 @@ class ConditionsMixin(PerturbationModel):
         control = self._control_labels
         known = self.perturbation_names
         delimiter = self.registry[_SETUP_ARGS_KEY].get("delimiter", "+")
+        if not isinstance(label, str) or not label.strip():
+            raise ValueError(f"A condition is a name such as {known[0]!r}; one is {label!r}.")
         parts: tuple[str, ...] = (label,)
         if label not in known:
             parts = split_label(label, control, delimiter, "perturbations")
@@ -160,6 +167,13 @@ class ConditionsMixin(PerturbationModel):
                 "Set the data up with `delimiter=None` to take combinations as perturbations of "
                 "their own."
             )
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            hint = nearest(unknown[0], [*known, *control])
+            raise ValueError(
+                f"The model does not know the perturbation(s) {listed(unknown)}{hint}. Ask for "
+                "those that it was set up with, or for combinations of them."
+            )
         members = positions(names, known)
         order = np.argsort(members)
         return Condition(label, members[order], np.array([received[n] for n in names])[order])
@@ -168,27 +182,30 @@ class ConditionsMixin(PerturbationModel):
     def _control_labels(self) -> list[str]:
         state = self.get_state_registry(REGISTRY_KEYS.PERTURBATIONS)
         labels = list(state[PerturbationField.CONTROL_KEY])
-        if not labels and NO_PERTURBATION.label not in self.perturbation_names:
-            # a matrix of dosages, or a screen without controls, names none
-            labels = [NO_PERTURBATION.label]
+        # what results call it; several labels, a matrix of dosages or a screen without any
+        # give it no other name
+        if NO_PERTURBATION.label not in [*labels, *self.perturbation_names]:
+            labels.append(NO_PERTURBATION.label)
         return labels
 
-    def _with_doses(self, condition: Condition) -> str:
-        """Label with its dose, ``"A+B (0.5)"``, or each with its own: ``"A (1)+B (0.5)"``."""
-        if not len(condition.members):
+    def _name_of(self, condition: Condition) -> str:
+        """Label of a condition, with its doses unless all are 1."""
+        if (condition.doses == 1).all():
             return condition.label
         if not np.isnan(condition.dose):
             return f"{condition.label} ({condition.dose:g})"
         names = self.perturbation_names[condition.members]
-        return "+".join(f"{n} ({d:g})" for n, d in zip(names, condition.doses, strict=True))
+        return spelled(names, condition.doses, self._delimiter)
+
+    @property
+    def _delimiter(self) -> str:
+        return self.registry[_SETUP_ARGS_KEY].get("delimiter") or "+"
 
     def _obs_of(self, conditions: Sequence[Condition]) -> pd.DataFrame:
         """What is known of each condition, one row each, under unique names."""
         seen = SeenConditions(**self.seen_conditions_)
         labels = pd.Series([condition.label for condition in conditions])
-        repeated = labels.duplicated(keep=False)
-        with_doses = [self._with_doses(condition) for condition in conditions]
-        names = make_index_unique(pd.Index(labels.where(~repeated, with_doses), dtype=object))
+        names = [self._name_of(condition) for condition in conditions]
         n_cells = [seen.n_cells.get(tuple(map(int, c.members)), 0) for c in conditions]
         return pd.DataFrame(
             {
@@ -198,8 +215,19 @@ class ConditionsMixin(PerturbationModel):
                 "n_cells": n_cells,
                 "dose_support": [seen.dose_support(condition) for condition in conditions],
             },
-            index=names,
+            index=make_index_unique(pd.Index(names, dtype=object)),
         )
+
+
+def spelled(names: Iterable[str], doses: Array, delimiter: str) -> str:
+    """Label of perturbations that cells receive together, with their doses unless all are 1.
+
+    ``"A+B"``, ``"A+B (0.5)"`` if both have the dose 0.5, or else ``"A (1)+B (0.5)"``.
+    """
+    label = delimiter.join(names)
+    if len(set(doses)) > 1:
+        return delimiter.join(f"{n} ({d:g})" for n, d in zip(names, doses, strict=True))
+    return label if not len(doses) or doses[0] == 1 else f"{label} ({doses[0]:g})"
 
 
 def as_names(names: object) -> tuple[str, ...]:

@@ -16,6 +16,14 @@ from scvi_sams.data._names import listed, nearest
 from scvi_sams.model._base import PerturbationModel
 from scvi_sams.module._numbers import is_number
 
+# columns of obs that results have anyway
+_TAKEN = {"perturbation", "dose", "trained", "n_cells", "dose_support", "cell", "n_cells_observed"}
+
+
+def column_name(covariate: str) -> str:
+    """Column of obs for a covariate: its name, after ``covariate_`` if results use that."""
+    return f"covariate_{covariate}" if covariate in _TAKEN else covariate
+
 
 class CovariateValuesMixin(PerturbationModel):
     """Covariates that are set for simulated cells."""
@@ -24,6 +32,11 @@ class CovariateValuesMixin(PerturbationModel):
         self, covariates: Mapping[str, Any] | None
     ) -> list[tuple[dict[str, Any], dict[tuple[str, int], float]]]:
         """Every combination of values of covariates, and what it sets in which columns."""
+        if not isinstance(covariates, Mapping | None):
+            raise TypeError(
+                "`covariates` maps names to values, such as {'cell_type': 'K562'}; it is "
+                f"{covariates!r}."
+            )
         choices = []
         for key, values in (covariates or {}).items():
             is_one = isinstance(values, str) or not isinstance(values, Iterable)
@@ -33,7 +46,7 @@ class CovariateValuesMixin(PerturbationModel):
             choices.append([(key, value, *self._covariate_code(key, value)) for value in many])
         return [
             (
-                {key: value for key, value, *_ in choice},
+                {column_name(key): value for key, value, *_ in choice},
                 {(where, column): number for *_, where, column, number in choice},
             )
             for choice in product(*choices)
@@ -44,7 +57,9 @@ class CovariateValuesMixin(PerturbationModel):
         columns: dict[str, npt.NDArray[Any]] = {}
         for key, (where, column, values) in self._known_covariates.items():
             numbers = tensors[where][:, column].cpu().numpy()
-            columns[key] = numbers if values is None else np.asarray(values)[numbers.astype(int)]
+            columns[column_name(key)] = (
+                numbers if values is None else np.asarray(values)[numbers.astype(int)]
+            )
         return columns
 
     @property

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from scipy.special import ndtr, ndtri
-from scvi.data._constants import _SETUP_ARGS_KEY
 from scvi.utils import unsupported_if_adata_minified
 
 from scvi_sams.data._names import listed
 from scvi_sams.model._ate import TreatmentEffectsMixin
-from scvi_sams.model._conditions import Condition, as_names
+from scvi_sams.model._conditions import Condition, Doses, as_names
 from scvi_sams.model._observed import ObservedEffectsMixin
 from scvi_sams.model._response import Normalization, Response
 from scvi_sams.model._simulation import seeded
@@ -32,6 +32,7 @@ class InteractionsMixin(TreatmentEffectsMixin, ObservedEffectsMixin):
         self,
         pairs: str | Sequence[str] | None = None,
         *,
+        doses: Doses | None = None,
         adata: AnnData | None = None,
         n_samples: int = 2_500,
         normalization: Normalization | None = None,
@@ -44,8 +45,9 @@ class InteractionsMixin(TreatmentEffectsMixin, ObservedEffectsMixin):
             \mathrm{interaction}_g = \hat a_g - a_g, \qquad
             \mathrm{Var} = \sigma_g^2 + s_g^2
 
-        with the effect :math:`\hat a_g` that cells of the combination show against control cells,
-        of sampling variance :math:`\sigma_g^2`, and the average treatment effect :math:`a_g` of
+        with the effect :math:`\hat a_g` that cells of the combination show against control cells
+        of the same batch and categorical covariates, of sampling variance
+        :math:`\sigma_g^2`, and the average treatment effect :math:`a_g` of
         the model, of posterior variance :math:`s_g^2`. In the model shifts of the latent state
         add up, so what it predicts is the combination without an interaction. It is a fair
         prediction of combinations that it was not trained on; of those that it was, interactions
@@ -54,8 +56,10 @@ class InteractionsMixin(TreatmentEffectsMixin, ObservedEffectsMixin):
         Parameters
         ----------
         pairs
-            Combinations such as ``"KLF1+MAP2K6"``; by default all that the data has cells of.
-            Those without cells are predicted alone.
+            Combinations such as ``"KLF1+MAP2K6"``; by default all that the data has several
+            cells of, at the doses that they received. Those without cells are predicted alone.
+        doses
+            Doses of ``pairs``, as in :meth:`get_average_treatment_effects`.
         adata
             Cells to compare with, set up like the model's; the model's own by default.
         n_samples, normalization, credible_mass, seed
@@ -71,8 +75,9 @@ class InteractionsMixin(TreatmentEffectsMixin, ObservedEffectsMixin):
         - ``score``: the difference in its standard deviations
         - ``lfsr``: probability that its sign is wrong, with a flat prior: of genes that do not
           interact, a share of ``2 a`` has a rate of at most ``a``
+        - ``n_cells``: cells of the pair that were compared
 
-        Without cells of the pair, or without control cells, all but the first three are NaN.
+        Without cells of the pair, or without control cells, all that needs them is NaN.
 
         Raises
         ------
@@ -83,25 +88,20 @@ class InteractionsMixin(TreatmentEffectsMixin, ObservedEffectsMixin):
             model's data is minified and so has no counts to compare with.
         """
         self._check_if_trained(warn=False)
-        asked = None if pairs is None else as_names(pairs)
-        if asked is not None:
-            self._read_pairs(asked)
-        adata = self._set_up(adata)
-        if asked is None:
-            asked = self._pairs_of(adata)
-        conditions = self._read_pairs(asked)
-        ate = self.get_average_treatment_effects(
-            asked,
+        asked = None if pairs is None else self._read_pairs(pairs, doses)
+        response = Response(normalization, self.module.likelihood)
+        with self._reading(adata) as data, seeded(seed):  # data loaders draw of the global state
+            cells = np.arange(data.n_obs)
+            conditions = self._pairs_of(data, cells) if asked is None else asked
+            (shown,) = self._observed_effects(data, cells, conditions, [response])
+        ate, _ = self._treatment_effects(
+            conditions,
             n_samples=n_samples,
             normalization=normalization,
             credible_mass=credible_mass,
             seed=seed,
         )
-        response = Response(normalization, self.module.likelihood)
-        with seeded(seed):  # data loaders draw from the global state
-            _, observed, variance = self._observed_effects(
-                adata, np.arange(adata.n_obs), conditions, response
-            )
+        observed, variance = shown.effect, shown.error
         interaction = observed - ate.X
         sd = np.sqrt(variance + ate.layers["sd"] ** 2)
         reach = ndtri((1 + credible_mass) / 2) * sd
@@ -118,14 +118,15 @@ class InteractionsMixin(TreatmentEffectsMixin, ObservedEffectsMixin):
             "interaction_upper": interaction + reach,
             "score": score,
             "lfsr": ndtr(-np.abs(score)),
+            "n_cells": np.repeat(shown.n_cells, len(ate.var_names)),
         }
         index = pd.MultiIndex.from_product([ate.obs_names, ate.var_names], names=["pair", "gene"])
         return pd.DataFrame({key: np.ravel(x) for key, x in columns.items()}, index=index)
 
-    def _read_pairs(self, pairs: Sequence[str]) -> list[Condition]:
-        if not pairs:
+    def _read_pairs(self, pairs: str | Sequence[str], doses: Doses | None) -> list[Condition]:
+        if not as_names(pairs):
             raise ValueError("`pairs` is empty; None takes those that the data has cells of.")
-        conditions = self._read_conditions(pairs, None)
+        conditions = self._read_conditions(pairs, doses)
         single = [one.label for one in conditions if len(one.members) < 2]
         if single:
             raise ValueError(
@@ -133,15 +134,23 @@ class InteractionsMixin(TreatmentEffectsMixin, ObservedEffectsMixin):
             )
         return conditions
 
-    def _pairs_of(self, adata: AnnData) -> tuple[str, ...]:
-        """Labels of the combinations that cells received, at whatever doses."""
+    def _pairs_of(self, adata: AnnData, cells: npt.NDArray[np.intp]) -> list[Condition]:
+        """Combinations that cells received, at their doses."""
+        if self._one_perturbation_per_cell:
+            raise ValueError(
+                f"{type(self).__name__} takes one perturbation per cell, so it has no "
+                "combinations to compare with their parts."
+            )
         names = self.perturbation_names
-        delimiter = self.registry[_SETUP_ARGS_KEY].get("delimiter") or "+"
-        seen, _ = self._conditions_of(adata, np.arange(adata.n_obs))
-        pairs = [delimiter.join(names[one.members]) for one in seen if len(one.members) > 1]
+        seen, group = self._conditions_of(adata, cells)
+        pairs = [
+            one._replace(label=self._delimiter.join(names[one.members]))
+            for one, n_cells in zip(seen, np.bincount(group), strict=True)
+            if len(one.members) > 1 and n_cells > 1
+        ]
         if not pairs:
             raise ValueError(
                 "The data has no cells that received several perturbations; name the "
                 "combinations to predict: `pairs=`."
             )
-        return tuple(dict.fromkeys(pairs))
+        return pairs

@@ -1,7 +1,8 @@
-"""Effects as cells show them."""
+"""Effects as cells show them: against control cells of the same batch and covariates."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +18,7 @@ from scvi_sams.model._simulation import SimulationMixin
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
 
 Array = npt.NDArray[np.float64]
 
@@ -52,14 +54,53 @@ class Moments(NamedTuple):
         return np.where(self.n_cells > 1, error, np.nan)
 
     @property
+    def expected_error(self) -> Array:
+        """The same if the cells of all groups vary alike, C x G."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(self.n_cells > 1, self.within / self.n_cells, np.nan)
+
+    @property
     def within(self) -> Array:
         """Variance between cells of a group, pooled over the groups; G."""
         weights = np.maximum(self.n_cells - 1, 0)
         return np.nansum(weights * self.variance, axis=0) / max(weights.sum(), 1)
 
 
+def names_hash(adata: AnnData | MuData) -> str:
+    """Hash of the names of cells in their order."""
+    return hashlib.sha256("\n".join(adata.obs_names.astype(str)).encode()).hexdigest()
+
+
+class ObservedEffects(NamedTuple):
+    """Effects of conditions on a response, as cells show them.
+
+    Attributes
+    ----------
+    n_cells
+        Cells of each condition in strata that have control cells, of shape C.
+    effect
+        Mean difference from the control cells of their stratum, C x G; NaN where too few cells
+        are there to tell.
+    error
+        Sampling variance of ``effect``, C x G.
+    expected_error
+        The same if cells of all conditions vary alike, C x G.
+    """
+
+    n_cells: npt.NDArray[np.int64]
+    effect: Array
+    error: Array
+    expected_error: Array
+
+
 class ObservedEffectsMixin(SimulationMixin):
     """Means of groups of cells, read from data set up like the model's."""
+
+    training_cells_: str
+
+    def _is_training_data(self, adata: AnnData | MuData) -> bool:
+        """Whether the indices of training cells, which are saved with the model, are of this."""
+        return names_hash(adata) == self.training_cells_
 
     def _conditions_of(
         self, adata: AnnData, indices: npt.NDArray[np.intp]
@@ -84,21 +125,58 @@ class ObservedEffectsMixin(SimulationMixin):
         adata: AnnData,
         indices: npt.NDArray[np.intp],
         conditions: Sequence[Condition],
-        response: Response,
-    ) -> tuple[npt.NDArray[np.int64], Array, Array]:
-        """Numbers of cells of conditions, their effects against control cells, and variances.
+        responses: Sequence[Response],
+    ) -> list[ObservedEffects]:
+        r"""Effects that cells show on each response, within strata.
 
-        Of shapes C, C x G and C x G; NaN where there are too few cells to tell.
+        .. math::
+            \hat a_{tg} = \sum_b \frac{n_{tb}}{n_t} (\bar y_{tbg} - \bar y_{0bg})
+
+        with means of the cells of condition t and of control cells in stratum b, one combination
+        of batch and categorical covariates. Were batches pooled, a condition with most of its
+        cells in one batch would show that batch's effect.
         """
         seen, group = self._conditions_of(adata, indices)
-        moments = self._moments(adata, indices, group, len(seen), [response])[0]
-        where = {(tuple(one.members), tuple(one.doses)): row for row, one in enumerate(seen)}
-        rows = [where.get((tuple(one.members), tuple(one.doses)), -1) for one in conditions]
-        control = where.get(((), ()), -1)
-        absent = np.full((1, len(self.gene_names)), np.nan)  # of what has no cells
-        mean, error = np.vstack([moments.mean, absent]), np.vstack([moments.error, absent])
-        n_cells = np.append(moments.n_cells.ravel(), 0)
-        return n_cells[rows], mean[rows] - mean[control], error[rows] + error[control]
+        where = {one.key: row for row, one in enumerate(seen)}
+        asked = np.array([where.get(one.key, -1) for one in conditions])
+        is_control = group == where.get(NO_PERTURBATION.key, -1)
+        stratum = self._strata(adata, indices)
+        n_strata = int(stratum.max(initial=-1)) + 1
+        controls = self._moments(
+            adata, indices, np.where(is_control, stratum, -1), n_strata, responses
+        )
+        usable = ~is_control & (controls[0].n_cells[stratum, 0] > 1)
+        # of all conditions, since the variances of few cells lean on those of all
+        of_cell = np.where(usable, group, -1)
+        found = self._moments(
+            adata,
+            indices,
+            of_cell,
+            len(seen) + 1,  # the last has no cells
+            responses,
+            less=([one.mean for one in controls], stratum),
+        )
+        shares = np.zeros((len(seen) + 1, n_strata))
+        np.add.at(shares, (of_cell[usable], stratum[usable]), 1)
+        shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1)
+        return [
+            ObservedEffects(
+                one.n_cells[asked, 0],
+                one.mean[asked],
+                (one.error + shares**2 @ np.nan_to_num(control.error))[asked],
+                (one.expected_error + shares**2 @ np.nan_to_num(control.expected_error))[asked],
+            )
+            for one, control in zip(found, controls, strict=True)
+        ]
+
+    def _strata(self, adata: AnnData, indices: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+        """Code of each cell's batch and categorical covariates, from 0."""
+        manager = self.get_anndata_manager(adata, required=True)
+        columns = [np.asarray(manager.get_from_registry(SCVI_KEYS.BATCH_KEY))[indices]]
+        if SCVI_KEYS.CAT_COVS_KEY in manager.data_registry:
+            columns.append(np.asarray(manager.get_from_registry(SCVI_KEYS.CAT_COVS_KEY))[indices])
+        _, code = np.unique(np.hstack(columns), axis=0, return_inverse=True)
+        return code.ravel()
 
     def _moments(
         self,
@@ -107,8 +185,12 @@ class ObservedEffectsMixin(SimulationMixin):
         group: npt.NDArray[np.intp],
         n_groups: int,
         responses: Sequence[Response],
+        less: tuple[Sequence[Array], npt.NDArray[np.intp]] | None = None,
     ) -> list[Moments]:
-        """Moments of each response in groups of cells; cells of the group -1 are left out."""
+        """Moments of each response in groups of cells; cells of the group -1 are left out.
+
+        ``less`` is subtracted from the responses: rows for each of them, and each cell's row.
+        """
         n_cells = np.bincount(group[group >= 0], minlength=n_groups)[:, None]
         shape = (n_groups, len(self.gene_names))
         sums = [(np.zeros(shape), np.zeros(shape)) for _ in responses]
@@ -116,13 +198,17 @@ class ObservedEffectsMixin(SimulationMixin):
         start = 0
         for tensors in self._make_data_loader(adata=adata, indices=indices[kept]):
             x = tensors[SCVI_KEYS.X_KEY]
-            where = group[kept[start : start + len(x)]]
+            cells = kept[start : start + len(x)]
             start += len(x)
             member = sparse.csr_matrix(
-                (np.ones(len(x)), (where, np.arange(len(x)))), shape=(n_groups, len(x))
+                (np.ones(len(x)), (group[cells], np.arange(len(x)))), shape=(n_groups, len(x))
             )
-            for response, (first, second) in zip(responses, sums, strict=True):
+            for number, (response, (first, second)) in enumerate(
+                zip(responses, sums, strict=True)
+            ):
                 y = response.observed(x).cpu().double().numpy()
+                if less is not None:
+                    y = y - less[0][number][less[1][cells]]
                 first += member @ y
                 second += member @ y**2
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -18,6 +18,7 @@ from scvi_sams.model._simulation import (
     ReferenceCells,
     SimulationMixin,
     check_library_size,
+    chosen,
     seeded,
     with_entries,
 )
@@ -165,21 +166,8 @@ class PredictionMixin(SimulationMixin):
     ) -> tuple[ReferenceCells, npt.NDArray[np.object_]]:
         """Basal states and covariates of given cells, and their names."""
         check_library_size(library_size)
-        if isinstance(cells, ad.AnnData | MuData):
-            adata, indices = self._set_up(cells), np.arange(cells.n_obs)
-        else:
-            adata = self._set_up(None)
-            try:
-                chosen = np.asarray(cells, dtype=None if len(cells) else int)
-                indices = np.arange(adata.n_obs)[chosen]
-            except (IndexError, TypeError) as error:
-                raise ValueError(
-                    "`cells` must be an AnnData, or positions or a boolean mask of the "
-                    f"{adata.n_obs} cells of the model's data: {error}."
-                ) from error
-        if not len(indices):
-            raise ValueError(
-                "`cells` chooses no cells; None takes cells from the prior, `n_cells=` of them."
-            )
-        reference = self._with_library(self._basal_cells(adata, indices, seed), library_size)
-        return reference, adata.obs_names.to_numpy()[indices]
+        other = cells if isinstance(cells, ad.AnnData | MuData) else None
+        with self._reading(other) as adata:
+            indices = chosen(adata, cells if other is None else None, "cells")
+            reference = self._with_library(self._basal_cells(adata, indices, seed), library_size)
+            return reference, adata.obs_names.to_numpy()[indices]

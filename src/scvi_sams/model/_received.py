@@ -14,7 +14,7 @@ from scvi.data._constants import _SETUP_ARGS_KEY
 from scvi_sams._constants import REGISTRY_KEYS
 from scvi_sams.data._field import PerturbationField
 from scvi_sams.data._names import as_tuple, listed, nearest
-from scvi_sams.model._conditions import received
+from scvi_sams.model._conditions import received, spelled
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -157,12 +157,10 @@ class CellConditions:
 
 def _row(packed: npt.NDArray[np.float32], spelling: Spelling) -> tuple[str, str, float]:
     """Label, name and dose of packed perturbations (2D); the label of a control is empty."""
-    members, dosage = received(packed)
-    parts = [(str(spelling.names[t]), d) for t, d in zip(members, dosage, strict=True)]
-    doses = {float(dose) for _, dose in parts}
-    label = (name if dose == 1 else f"{name} ({dose:g})" for name, dose in parts)
+    members, doses = received(packed)
+    names = [str(name) for name in spelling.names[members]]
     return (
-        spelling.delimiter.join(label),
-        spelling.delimiter.join(name for name, _ in parts) or spelling.control,
-        doses.pop() if len(doses) == 1 else np.nan,
+        spelled(names, doses, spelling.delimiter),
+        spelling.delimiter.join(names) or spelling.control,
+        float(doses[0]) if len(set(doses)) == 1 else np.nan,
     )

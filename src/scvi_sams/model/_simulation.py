@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -83,20 +83,20 @@ class SimulationMixin(ConditionsMixin, CovariateValuesMixin, LatentStateMixin):
                 z_basal = torch.randn(n_cells, self.module.n_latent, device=self.device)
             cells = ReferenceCells(z_basal, tensors)
         else:
-            adata = self._set_up(None if isinstance(basal, str) else basal)
-            candidates = np.arange(adata.n_obs)
-            if isinstance(basal, str):
-                packed = self.get_anndata_manager(adata, required=True).get_from_registry(
-                    REGISTRY_KEYS.PERTURBATIONS
-                )
-                width = packed.shape[1] // 2
-                candidates = np.flatnonzero((packed[:, width:] == 0).all(axis=1))
-                if not len(candidates):
-                    raise ValueError(
-                        "`basal='control_cells'`, and the data has no control cells. Use "
-                        "`basal='prior'`, or pass an AnnData of the cells to start from."
+            with self._reading(None if isinstance(basal, str) else basal) as adata:
+                candidates = np.arange(adata.n_obs)
+                if isinstance(basal, str):
+                    packed = self.get_anndata_manager(adata, required=True).get_from_registry(
+                        REGISTRY_KEYS.PERTURBATIONS
                     )
-            cells = self._basal_cells(adata, rng.choice(candidates, size=n_cells), seed)
+                    width = packed.shape[1] // 2
+                    candidates = np.flatnonzero((packed[:, width:] == 0).all(axis=1))
+                    if not len(candidates):
+                        raise ValueError(
+                            "`basal='control_cells'`, and the data has no control cells. Use "
+                            "`basal='prior'`, or pass an AnnData of the cells to start from."
+                        )
+                cells = self._basal_cells(adata, rng.choice(candidates, size=n_cells), seed)
         return self._with_library(cells, library_size)
 
     def _with_library(
@@ -112,13 +112,30 @@ class SimulationMixin(ConditionsMixin, CovariateValuesMixin, LatentStateMixin):
         }
         return replace(cells, tensors=cells.tensors | sizes)
 
-    def _set_up(self, adata: AnnData | MuData | None) -> AnnData | MuData:
-        """The model's own data, or other data set up like it, which stays as it was."""
+    @contextmanager
+    def _reading(self, adata: AnnData | MuData | None) -> Iterator[AnnData | MuData]:
+        """The model's own data, or other data set up like it; data and model stay as they were."""
         if adata is None or adata is self.adata:
-            return self._validate_anndata(None)
+            if self.adata is None:
+                raise ValueError(
+                    "The model was loaded without data. Load it with data "
+                    "(`load(path, adata)`), or give an AnnData here."
+                )
+            yield self._validate_anndata(None)
+            return
         if not adata.n_obs:
             raise ValueError("The data that was given has no cells; choose some.")
-        return self._validate_anndata(_shallow_copy(adata))
+        own: tuple[Any, Any] = self.adata, self.adata_manager
+        mine = self._per_instance_manager_store.setdefault(self.id, {})
+        stores = [self._setup_adata_manager_store, mine]
+        known = [set(store) for store in stores]
+        try:
+            yield self._validate_anndata(_shallow_copy(adata))
+        finally:
+            self._adata, self._adata_manager = own
+            for store, before in zip(stores, known, strict=True):
+                for uuid in set(store) - before:
+                    del store[uuid]
 
     @torch.inference_mode()
     def _basal_cells(
@@ -170,9 +187,10 @@ class SimulationMixin(ConditionsMixin, CovariateValuesMixin, LatentStateMixin):
 
     def _expected_offset(self, condition: Condition) -> torch.Tensor:
         """Posterior mean of the offset of a condition, K."""
-        shifts = self.module.perturbations.expected_shifts()
+        rows = torch.as_tensor(condition.members, device=self.device)
+        shifts = self.module.perturbations.expected_shifts(rows)
         doses = torch.as_tensor(condition.doses, dtype=shifts.dtype, device=shifts.device)
-        return (doses[:, None] * shifts[condition.members]).sum(0)
+        return (doses[:, None] * shifts).sum(0)
 
     def _draw_offsets(self, condition: Condition, n_draws: int, seed: int) -> torch.Tensor:
         """Posterior draws of the offset of a condition, n_draws x K.
@@ -223,6 +241,31 @@ def _shallow_copy(adata: AnnData | MuData) -> AnnData | MuData:
         # the layer None is X
         layers={key: layer for key, layer in adata.layers.items() if key is not None},
     )
+
+
+def chosen(
+    adata: AnnData | MuData, cells: Sequence[int] | npt.NDArray[Any] | None, name: str
+) -> npt.NDArray[np.intp]:
+    """Positions of cells that are named by positions or a boolean mask; of all if None.
+
+    Raises
+    ------
+    ValueError
+        If the argument of that name chooses no cells, or is neither.
+    """
+    if cells is None:
+        return np.arange(adata.n_obs)
+    try:
+        positions = np.arange(adata.n_obs)[np.asarray(cells, dtype=None if len(cells) else int)]
+    except (IndexError, TypeError) as error:
+        data = "an AnnData, or " if name == "cells" else ""
+        raise ValueError(
+            f"`{name}` must be {data}positions or a boolean mask of the {adata.n_obs} cells: "
+            f"{error}."
+        ) from error
+    if not positions.size:
+        raise ValueError(f"`{name}` chooses no cells; name some, or leave it out.")
+    return positions
 
 
 @contextmanager

@@ -18,11 +18,14 @@ from scvi_sams.data._names import listed
 from scvi_sams.data._sources import obs_column
 from scvi_sams.data._statistics import training_statistics
 from scvi_sams.model._calibration import CalibrationMixin
+from scvi_sams.model._observed import names_hash
 from scvi_sams.train._best_weights import KeepBestWeights
 from scvi_sams.train._plan import SAMSTrainingPlan
 
 SPLITS = ("train", "val", "test")
 _N_REFERENCE_CELLS = 10_000
+_LAST_SHARE = 0.05  # of the epochs
+_LEAST_GAIN = 1e-4  # of the bound
 
 
 class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
@@ -157,7 +160,27 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
             callbacks=callbacks or [],
             **trainer_kwargs,
         )
+        self.training_cells_ = names_hash(self.adata)
+        if early_stopping:
+            self._warn_if_unfinished(max_epochs)
         self._calibrate(datamodule.train_idx)
+
+    def _warn_if_unfinished(self, max_epochs: int) -> None:
+        """Say so if training ended by its length while the bound was still rising."""
+        loss = self.history["elbo_validation"].to_numpy(dtype=float).ravel()
+        n_last = math.ceil(_LAST_SHARE * max_epochs)
+        if len(loss) < max_epochs or len(loss) <= n_last:
+            return
+        gain = loss[:-n_last].min() - loss[-n_last:].min()
+        if gain > _LEAST_GAIN * abs(loss[-1]):
+            warnings.warn(
+                f"Training ended at {max_epochs} epochs, and the bound of the validation cells "
+                f"rose by {gain:.2g} nats per cell in the last {n_last} of them: masks and "
+                "effects are not final. Raise `max_epochs`, or leave it out to let early "
+                "stopping end it.",
+                UserWarning,
+                stacklevel=settings.warnings_stacklevel,
+            )
 
     def _split_indices(self, split_key: str, needs_validation: bool) -> list[np.ndarray]:
         column = obs_column(self.adata, split_key, "split_key").astype(str)

@@ -51,6 +51,9 @@ class Uncertainty(NamedTuple):
         κ and γ, by the name of the response.
     spread
         :math:`s_g^2` by the name of the response; G.
+    discrepancy
+        Weights of the scales of what single genes do beyond the model, by the name of the
+        response (see :func:`~scvi_sams.model._discrepancy.fit_discrepancy`); S.
     """
 
     n_cells: int
@@ -61,6 +64,7 @@ class Uncertainty(NamedTuple):
     precision: Array
     misfit: dict[str, Array]
     spread: dict[str, Array]
+    discrepancy: dict[str, Array]
 
     def of_decoder(self, in_bias: Array, in_weights: Array) -> Array:
         """Variance of effects on genes with gradients in the biases (G) and weights (G x H); G.

@@ -76,9 +76,12 @@ class CorrelatedEffects(EffectGuide):
     def mean_and_sd_where_on(
         self, inclusion: torch.Tensor, rows: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Averages over samples of the other dimensions' masks, the same at every call; R x K."""
+        """Averages over samples of the other dimensions' masks, R x K.
+
+        The random numbers are the same at every call and for every row.
+        """
         generator = torch.Generator().manual_seed(0)
-        uniform = torch.rand((_N_SAMPLES, *inclusion.shape), generator=generator)
+        uniform = torch.rand((_N_SAMPLES, 1, inclusion.shape[1]), generator=generator)
         masks = (uniform.to(inclusion) < inclusion).to(inclusion.dtype)  # S x R x K
         mean, sd = torch.empty_like(inclusion), torch.empty_like(inclusion)
         n_rows = max(_ELEMENTS_AT_ONCE // (_N_SAMPLES * self.loc.in_features), 1)

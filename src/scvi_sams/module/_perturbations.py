@@ -103,15 +103,19 @@ class PerturbationPosterior(nn.Module):
         return PerturbationDraw(rows, mask, self.effects.rsample(mask, rows))
 
     @torch.no_grad()
-    def expected_shifts(self) -> torch.Tensor:
-        r"""Posterior mean :math:`E[m_t \odot e_t]`, of shape T x K."""
-        mean, _ = self.effect_mean_and_sd()
-        return self.inclusion_probability * mean
+    def expected_shifts(self, rows: torch.Tensor | None = None) -> torch.Tensor:
+        r"""Posterior mean :math:`E[m_t \odot e_t]` of ``rows`` (R), or all of them, R x K."""
+        rows = self.everything if rows is None else rows
+        mean, _ = self.effect_mean_and_sd(rows)
+        return self.mask.inclusion(rows) * mean
 
     @torch.no_grad()
-    def effect_mean_and_sd(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation of each effect given that its mask is on, each T x K."""
-        return self.effects.mean_and_sd_where_on(self.inclusion_probability, self.everything)
+    def effect_mean_and_sd(
+        self, rows: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation of each effect given that its mask is on, each R x K."""
+        rows = self.everything if rows is None else rows
+        return self.effects.mean_and_sd_where_on(self.mask.inclusion(rows), rows)
 
     def kl(self, draw: PerturbationDraw) -> tuple[torch.Tensor, torch.Tensor]:
         """Divergences of masks and of effects of the rows of a draw, each of shape R, in nats."""

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from scvi_sams._tables import find
 from scvi_sams.pl._agreement import pearson
 from scvi_sams.pl._figure import BLUE, GREY, VERMILLION, finish, limits, panels, tidy, wrapped
 from scvi_sams.pl._labels import place_labels, settle
 from scvi_sams.pl._pairs import observed_pairs
-from scvi_sams.pl._results import find
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,6 +63,8 @@ def additivity(
 
     Raises
     ------
+    TypeError
+        If ``interactions`` is no DataFrame.
     ValueError
         If the table is empty or another one, or a pair is unknown or was not observed.
     """
@@ -73,7 +75,7 @@ def additivity(
     else:
         known = list(table.index.get_level_values("pair").unique())
         names = [known[position] for position in find(pairs, known, "observed pair")]
-    axes = panels(len(names), 3.5, 3.7, ax=ax)
+    axes = panels(len(names), 3.8, 3.7, ax=ax)
     labelled = [
         _draw(panel, name, table.loc[name], n_labels, lfsr)
         for panel, name in zip(axes, names, strict=True)

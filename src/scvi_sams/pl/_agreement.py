@@ -48,6 +48,8 @@ def ate_agreement(
 
     Raises
     ------
+    TypeError
+        If one is none of AnnData, DataFrame and array.
     ValueError
         If the shapes differ of what has no names, no perturbation or gene is in both, or there is
         no finite pair of effects.

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from anndata import AnnData
 
-from scvi_sams.pl._results import dense
+from scvi_sams._tables import dense, wrong_type
 
-if TYPE_CHECKING:
-    from anndata import AnnData
-
-    Table: TypeAlias = npt.ArrayLike | pd.DataFrame | AnnData
+Table: TypeAlias = npt.ArrayLike | pd.DataFrame | AnnData
 
 
 def aligned(predicted: Table, observed: Table) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -23,11 +21,13 @@ def aligned(predicted: Table, observed: Table) -> tuple[pd.DataFrame, pd.DataFra
 
     Raises
     ------
+    TypeError
+        If one is none of AnnData, DataFrame and array.
     ValueError
         If shapes differ and one has no names, names occur twice, none is in both, or there is
         nothing at all.
     """
-    first, second = _table(predicted), _table(observed)
+    first, second = _table(predicted, "predicted"), _table(observed, "observed")
     if not (_is_named(predicted) and _is_named(observed)):
         if first.shape != second.shape:
             raise ValueError(
@@ -50,12 +50,17 @@ def aligned(predicted: Table, observed: Table) -> tuple[pd.DataFrame, pd.DataFra
 
 
 def _is_named(table: Table) -> bool:
-    return isinstance(table, pd.DataFrame) or hasattr(table, "obs_names")
+    return isinstance(table, pd.DataFrame | AnnData)
 
 
-def _table(values: Any) -> pd.DataFrame:
+def _table(values: Any, argument: str) -> pd.DataFrame:
     if isinstance(values, pd.DataFrame):
         return values.astype(float)
-    if _is_named(values):
+    if isinstance(values, AnnData):
         return pd.DataFrame(dense(values.X), index=values.obs_names, columns=values.var_names)
-    return pd.DataFrame(np.atleast_2d(dense(values)))
+    try:
+        return pd.DataFrame(np.atleast_2d(dense(values)))
+    except TypeError as error:
+        raise wrong_type(
+            values, argument, "effects as AnnData, DataFrame or array of numbers"
+        ) from error

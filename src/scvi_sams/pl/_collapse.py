@@ -52,6 +52,8 @@ def collapse(
 
     Raises
     ------
+    TypeError
+        If one is none of AnnData, DataFrame and array.
     ValueError
         If there are fewer than two perturbations in both, no gene varies as observed, an effect is
         not finite, or the shapes differ of what has no names.

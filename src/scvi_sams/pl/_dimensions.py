@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from scvi_sams._tables import dense, find
 from scvi_sams.pl._figure import BLUE, VERMILLION, finish, limits, panels, tidy
-from scvi_sams.pl._results import check_filled, dense, find, scale
+from scvi_sams.pl._results import check_result, scale
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -55,11 +56,13 @@ def dimension_genes(
 
     Raises
     ------
+    TypeError
+        If ``responses`` is not an AnnData.
     ValueError
         If a dimension is unknown (the nearest are named), ``n_genes`` is not positive, or there is
         nothing to draw.
     """
-    check_filled(responses, "responses")
+    check_result(responses, "responses", "get_dimension_responses")
     if n_genes < 1:
         raise ValueError(f"`n_genes` must be at least 1; it is {n_genes}.")
     values = dense(responses.X)

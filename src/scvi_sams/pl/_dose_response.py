@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scvi_sams._tables import dense, find
 from scvi_sams.data._names import as_tuple
 from scvi_sams.pl._figure import PALETTE, SMALL, finish, log_axis, new_axes, tidy, wrapped
-from scvi_sams.pl._results import check_filled, column, dense, find, layer, scale
+from scvi_sams.pl._results import check_result, column, layer, scale
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SOURCE = "get_average_treatment_effects"
+_UNSEEN = {  # lines to doses that are not seen, and what they are called
+    "between": ("-", "between seen doses"),
+    "beyond": ("--", "beyond seen doses"),
+    "untrained": ("--", "no dose seen"),
+}
 
 
 def dose_response(
@@ -33,8 +39,8 @@ def dose_response(
 ) -> Axes | Figure:
     """Draw the effects of a perturbation on genes over its dose, with their credible band.
 
-    Doses seen in training are full circles and those between them open ones; beyond them, where
-    the model extrapolates, lines are dashed. All doses count as seen without
+    Doses seen in training are full circles, others open ones. Lines to doses beyond those seen,
+    where the model extrapolates, are dashed. All doses count as seen without
     ``obs["dose_support"]``.
 
     Parameters
@@ -61,19 +67,21 @@ def dose_response(
 
     Raises
     ------
+    TypeError
+        If ``ate`` is not an AnnData.
     ValueError
         If the perturbation or a gene is unknown (the nearest are named), a layer or column is
         missing, there are more than seven genes, a dose occurs twice, is NaN (of combinations) or,
         with ``log``, not positive.
     """
-    check_filled(ate, "ate")
+    check_result(ate, "ate", _SOURCE)
     label, every_dose = column(ate, "perturbation", _SOURCE), column(ate, "dose", _SOURCE)
     chosen = find(genes, ate.var_names, "gene")
     if len(chosen) > len(PALETTE):
         raise ValueError(
             f"At most {len(PALETTE)} genes can be told apart; there are {len(chosen)}."
         )
-    find(perturbation, list(dict.fromkeys(label)), "perturbation")
+    find([perturbation], list(dict.fromkeys(label)), "perturbation")
     rows = np.flatnonzero(label.astype(str) == perturbation)
     rows = rows[np.argsort(every_dose[rows].astype(float), kind="stable")]
     dose = every_dose[rows].astype(float)
@@ -91,8 +99,8 @@ def dose_response(
     extrapolates = ~np.isin(support, ("seen", "between"))
     lower, upper = (layer(ate, name, _SOURCE) for name in ("lower", "upper"))
     effect = dense(ate.X)
-    longest = max(len(name) for name in (*as_tuple(genes), "beyond seen doses"))
-    ax = new_axes(ax, 4.6 + 0.075 * longest, 3.8)
+    longest = max(map(len, (*as_tuple(genes), *(label for _, label in _UNSEEN.values()))))
+    ax = new_axes(ax, 4.8 + 0.075 * longest, 3.8)
     for gene, name, colour in zip(chosen, as_tuple(genes), PALETTE, strict=False):
         at = effect[rows, gene]
         ax.fill_between(dose, lower[rows, gene], upper[rows, gene], color=colour, alpha=0.15, lw=0)
@@ -103,22 +111,16 @@ def dose_response(
         for these, fill in ((is_seen, colour), (~is_seen, "white")):
             ax.scatter(dose[these], at[these], s=22, facecolor=fill, edgecolor=colour, zorder=3)
         ax.plot([], [], color=colour, lw=1.5, marker="o", ms=4, label=name)
-    if extrapolates.any():
-        ax.plot(
-            [],
-            [],
-            "--",
-            color="0.4",
-            lw=1.5,
-            marker="o",
-            mfc="white",
-            ms=4,
-            label="beyond seen doses",
-        )
+    for of, (style, entry) in _UNSEEN.items():
+        if of in support:
+            ax.plot([], [], style, color="0.4", lw=1.5, marker="o", mfc="white", ms=4, label=entry)
     ax.axhline(0, color="0.8", lw=0.8, zorder=0)
     ax.set(xlabel="dose", ylabel=f"effect{scale(ate)}", title=wrapped(perturbation, 50))
     if log:
         log_axis(ax, "x", dose[0] / 1.1, dose[-1] * 1.1)
-    ax.legend(frameon=False, fontsize=SMALL, loc="upper left", bbox_to_anchor=(1, 1))
+    # dashes show beside the circle in long handles only
+    ax.legend(
+        frameon=False, fontsize=SMALL, handlelength=4, loc="upper left", bbox_to_anchor=(1, 1)
+    )
     tidy(ax)
     return finish(ax, show, save, return_fig)

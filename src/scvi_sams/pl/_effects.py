@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scvi_sams._tables import dense
 from scvi_sams.pl._figure import finish
 from scvi_sams.pl._heatmap import heatmap
-from scvi_sams.pl._results import check_filled, dense, used_dimensions
+from scvi_sams.pl._results import check_result, used_dimensions
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -58,10 +59,12 @@ def effects(
 
     Raises
     ------
+    TypeError
+        If ``effects`` is not an AnnData.
     ValueError
         If there is nothing to draw, or ``vmax`` is not positive.
     """
-    check_filled(effects, "effects")
+    check_result(effects, "effects", "get_perturbation_effects")
     if vmax is not None and not vmax > 0:
         raise ValueError(f"`vmax` must be positive; it is {vmax}.")
     kept = used_dimensions(effects) if drop_unused else np.ones(effects.n_vars, dtype=bool)

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from scvi_sams._tables import dense, find
 from scvi_sams.pl._coordinates import pca, umap
 from scvi_sams.pl._figure import BLUE, GREY, MARKERS, PALETTE, finish, limits, new_axes, tidy
 from scvi_sams.pl._labels import place_labels, settle
-from scvi_sams.pl._results import dense, find
+from scvi_sams.pl._results import check_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -69,10 +70,13 @@ def perturbation_embedding(
 
     Raises
     ------
+    TypeError
+        If ``data`` is not an AnnData.
     ValueError
         If there are fewer than three perturbations, a name or the method is unknown, or an effect
         is not finite.
     """
+    check_result(data, "data", "get_average_treatment_effects", "get_perturbation_effects")
     values = dense(data.X)
     if len(values) < 3:
         raise ValueError(
@@ -82,8 +86,10 @@ def perturbation_embedding(
         raise ValueError("Some effects are not finite; leave these perturbations or genes out.")
     if method not in (None, "umap", "pca"):
         raise ValueError(f"`method` must be 'umap' or 'pca'; it is {method!r}.")
-    named: Sequence[str] = list(data.obs_names) if labels is True else labels or ()
-    chosen = find(named, data.obs_names, "perturbation") if named else np.arange(0)
+    if labels is None or isinstance(labels, bool):
+        chosen = np.arange(len(values) if labels else 0)
+    else:
+        chosen = find(labels, data.obs_names, "perturbation") if len(labels) else np.arange(0)
     if (method or ("pca" if len(values) < _FEW else "umap")) == "pca":
         points, axis_names = pca(values)
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from scvi_sams._tables import wrong_type
 from scvi_sams.data._names import as_tuple, listed, nearest
 from scvi_sams.pl._figure import BLUE, SMALL, VERMILLION, finish, limits, panels, tidy
 
@@ -55,10 +56,14 @@ def training_history(
 
     Raises
     ------
+    TypeError
+        If ``model`` is none.
     ValueError
         If the model is not trained, or a metric is not in its history.
     """
-    history: Mapping[str, pd.DataFrame] = getattr(model, "history", None) or {}
+    if not hasattr(model, "history"):
+        raise wrong_type(model, "model", "a trained model")
+    history: Mapping[str, pd.DataFrame] = model.history or {}
     curves = {name: _curve(frame) for name, frame in history.items()}
     curves = {name: curve for name, curve in curves.items() if len(curve)}
     if not curves:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from scvi_sams.pl._figure import finish
 from scvi_sams.pl._heatmap import heatmap
-from scvi_sams.pl._results import check_filled, layer, used_dimensions
+from scvi_sams.pl._results import check_result, layer, used_dimensions
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+_SOURCE = "get_perturbation_effects"
 
 
 def inclusion_probability(
@@ -50,11 +52,13 @@ def inclusion_probability(
 
     Raises
     ------
+    TypeError
+        If ``effects`` is not an AnnData.
     ValueError
         If the layer is missing, or there is nothing to draw.
     """
-    check_filled(effects, "effects")
-    probability = layer(effects, "inclusion_probability", "get_perturbation_effects")
+    check_result(effects, "effects", _SOURCE)
+    probability = layer(effects, "inclusion_probability", _SOURCE)
     kept = used_dimensions(effects) if drop_unused else slice(None)
     ax = heatmap(
         probability[:, kept],

@@ -61,6 +61,8 @@ def interactions(
 
     Raises
     ------
+    TypeError
+        If ``interactions`` is no DataFrame.
     ValueError
         If the table is empty or another one, no pair was observed, or a number is not positive.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from scvi_sams._tables import check_type, returned_by
 from scvi_sams.data._names import listed
 
 
@@ -12,9 +13,12 @@ def observed_pairs(frame: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFram
 
     Raises
     ------
+    TypeError
+        If it is no DataFrame.
     ValueError
         If the frame is empty or not one of interactions, or no pair was observed.
     """
+    check_type(frame, pd.DataFrame, "interactions", returned_by("get_interactions"))
     if frame.index.nlevels != 2:
         raise ValueError("The table of `get_interactions` has the two levels pair and gene.")
     if missing := [name for name in columns if name not in frame]:
@@ -24,7 +28,6 @@ def observed_pairs(frame: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFram
     observed = frame.loc[frame["interaction"].notna()].copy()
     if observed.empty:
         raise ValueError("No pair was observed, so that no interaction is known.")
-    pairs = [p if isinstance(p, str) else "+".join(p) for p in observed.index.get_level_values(0)]
-    genes = observed.index.get_level_values(1).astype(str)
-    observed.index = pd.MultiIndex.from_arrays([pairs, genes], names=["pair", "gene"])
+    levels = [observed.index.get_level_values(level).astype(str) for level in (0, 1)]
+    observed.index = pd.MultiIndex.from_arrays(levels, names=["pair", "gene"])
     return observed

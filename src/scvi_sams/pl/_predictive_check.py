@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from scvi_sams._tables import find
 from scvi_sams.data._names import listed
 from scvi_sams.pl._figure import BLUE, SMALL, VERMILLION, finish, limits, log_axis, panels, tidy
-from scvi_sams.pl._results import check_filled, find, layer
+from scvi_sams.pl._results import check_result, layer
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -65,10 +66,12 @@ def posterior_predictive_check(
 
     Raises
     ------
+    TypeError
+        If ``check`` is not an AnnData.
     ValueError
         If there are no such layers or statistics, nothing is finite, or ``tail`` is out of range.
     """
-    check_filled(check, "check")
+    check_result(check, "check", _SOURCE)
     if not 0 < tail < 0.5:
         raise ValueError(f"`tail` must be between 0 and 0.5; it is {tail}.")
     names = [name for name in check.layers if name is not None]  # None is X

@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from anndata import AnnData
 
-from scvi_sams.data._names import as_tuple, listed, nearest
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-
-    Matrix = npt.NDArray[np.float64]
+from scvi_sams._tables import check_type, dense, returned_by
+from scvi_sams.data._names import listed
 
 _SCALES = {"log2_cp10k": "log2 counts per 10,000", "mean": "expected expression"}
 
 
-def dense(values: Any) -> Matrix:
-    """Return a matrix of floats, a copy if ``values`` is another thing."""
-    return np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=float)
-
-
-def check_filled(data: AnnData, what: str = "data") -> None:
-    """Check that there is something to draw.
+def check_result(data: AnnData, argument: str, *sources: str) -> None:
+    """Check that ``data`` is what one of ``sources`` returned, and that there is some to draw.
 
     Raises
     ------
+    TypeError
+        If it is not an AnnData.
     ValueError
         If there are no rows or no columns.
     """
+    check_type(data, AnnData, argument, returned_by(*sources))
     if 0 in data.shape:
-        raise ValueError(f"`{what}` is empty: its shape is {data.n_obs} × {data.n_vars}.")
+        raise ValueError(f"`{argument}` is empty: its shape is {data.n_obs} × {data.n_vars}.")
 
 
-def layer(data: AnnData, name: str, source: str) -> Matrix:
+def layer(data: AnnData, name: str, source: str) -> npt.NDArray[np.float64]:
     """Layer ``name`` of ``data``, which ``source`` writes.
 
     Raises
@@ -62,27 +56,6 @@ def column(data: AnnData, name: str, source: str) -> npt.NDArray[Any]:
         there = f"it has {listed(data.obs)}" if data.obs.shape[1] else "it has none"
         raise ValueError(f"The data needs the column '{name}' of obs, of `{source}`; {there}.")
     return data.obs[name].to_numpy()
-
-
-def find(names: str | Sequence[str], known: Sequence[str], what: str) -> npt.NDArray[np.intp]:
-    """Position of each of ``names`` among ``known``.
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown (the nearest known ones are named), or none is given.
-    """
-    asked = as_tuple(names)
-    if not asked:
-        raise ValueError(f"No {what} is given.")
-    lookup: dict[str, int] = {}
-    for position, name in enumerate(known):
-        lookup.setdefault(str(name), position)
-    unknown = [name for name in asked if name not in lookup]
-    if unknown:
-        hint = nearest(unknown[0], lookup) or f"; there are {listed(lookup)}"
-        raise ValueError(f"There is no {what} {listed(unknown)}{hint}.")
-    return np.array([lookup[name] for name in asked], dtype=np.intp)
 
 
 def scale(ate: AnnData) -> str:

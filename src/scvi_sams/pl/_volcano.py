@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scvi_sams._tables import dense, find
 from scvi_sams.pl._figure import (
     BLUE,
     GREY,
@@ -20,13 +21,14 @@ from scvi_sams.pl._figure import (
     wrapped,
 )
 from scvi_sams.pl._labels import place_labels, settle
-from scvi_sams.pl._results import check_filled, dense, find, layer, scale
+from scvi_sams.pl._results import check_result, layer, scale
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_SOURCE = "get_average_treatment_effects"
 _LEAST = 1e-10  # up to which rates are not told apart
 
 
@@ -72,17 +74,18 @@ def volcano(
 
     Raises
     ------
+    TypeError
+        If ``ate`` is not an AnnData.
     ValueError
         If the condition or a gene is unknown (the nearest are named), a layer is missing,
         ``lfsr`` is out of range, or there is nothing to draw.
     """
-    check_filled(ate, "ate")
+    check_result(ate, "ate", _SOURCE)
     if not 0 < lfsr < 1:
         raise ValueError(f"`lfsr` must be between 0 and 1; it is {lfsr}.")
-    source = "get_average_treatment_effects"
-    row = find(condition, ate.obs_names, "condition")[0]
+    row = find([condition], ate.obs_names, "condition")[0]
     effect = dense(ate.X[row]).ravel()
-    rate, lower, upper = (layer(ate, name, source)[row] for name in ("lfsr", "lower", "upper"))
+    rate, lower, upper = (layer(ate, name, _SOURCE)[row] for name in ("lfsr", "lower", "upper"))
     is_called = dense(ate.layers["called"])[row] > 0 if "called" in ate.layers else rate <= lfsr
     if genes is None:
         ranks = np.lexsort((-np.abs(effect), rate))

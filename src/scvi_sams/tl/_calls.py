@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from anndata import AnnData
 
-_RESULTS = "what `get_average_treatment_effects()` or `get_perturbation_effects()` returned"
+from scvi_sams._tables import check_type, dense, returned_by
+
+_RESULTS = returned_by("get_average_treatment_effects", "get_perturbation_effects")
+_WITHOUT_MASKS = {
+    "lfsr": "layers['lfsr'] is the rate of wrong signs alone",
+    "inclusion_probability": "every inclusion probability is 1",
+}
 
 
 def call_effects(data: AnnData, *, fdr: float = 0.05, max_false_rate: float = 0.5) -> None:
@@ -58,8 +62,14 @@ def call_effects(data: AnnData, *, fdr: float = 0.05, max_false_rate: float = 0.
         If ``data`` is not an AnnData.
     ValueError
         If ``fdr`` or ``max_false_rate`` is out of range, or ``data`` has neither layer, has
-        values in it that are no probabilities, or is of a model without masks, which includes
-        every effect.
+        values in it that are no probabilities, or is of a model without masks.
+
+    Notes
+    -----
+    To a model without masks, such as :class:`~scvi_sams.CPAVAE`, no effect is ever zero: all
+    inclusion probabilities are 1, and the local false sign rates are of wrong signs alone, which
+    are no false discovery rates. Its genes can be ranked by them
+    (:func:`~scvi_sams.tl.rank_genes`), but not called.
 
     References
     ----------
@@ -101,7 +111,7 @@ def rows_with_effect(data: AnnData, max_false_rate: float) -> npt.NDArray[np.boo
     Those whose surest entry is false with probability ``max_false_rate`` at most, which bounds
     the expected share of wrong rows by the same. The mean over all entries, which
     :func:`call_effects` bounds, would not: strong rows would make room for noise in others.
-    Where nothing says how sure the effects are, rows that are not zero.
+    Where nothing says how sure the effects are, or the model has no masks, rows that are not zero.
 
     Parameters
     ----------
@@ -114,7 +124,7 @@ def rows_with_effect(data: AnnData, max_false_rate: float) -> npt.NDArray[np.boo
     -------
     Array of shape ``(data.n_obs,)``.
     """
-    nonzero = (matrix(data.X) != 0).any(1)
+    nonzero = (dense(data.X) != 0).any(1)
     if _name(data) is None or _is_without_masks(data):
         return nonzero
     return nonzero & (local_false_rates(data) <= max_false_rate).any(1)
@@ -128,7 +138,7 @@ def local_false_rates(data: AnnData) -> npt.NDArray[np.float64]:
     TypeError
         If ``data`` is not an AnnData.
     ValueError
-        If ``data`` does not say, or says what is no probability.
+        If ``data`` does not say, or says what is no probability, or is of a model without masks.
     """
     check_is_result(data)
     name = _name(data)
@@ -139,11 +149,12 @@ def local_false_rates(data: AnnData) -> npt.NDArray[np.float64]:
         )
     if _is_without_masks(data):
         raise ValueError(
-            "Every inclusion probability in `data` is 1: its model has no masks, so that there "
-            "is nothing to call among effects on latent dimensions. Call its effects on genes: "
-            "`get_average_treatment_effects()`."
+            "`data` is of a model without masks, to which no effect is ever zero: "
+            f"{_WITHOUT_MASKS[name]}, so that no false discovery rate follows. Use a model with "
+            "masks, such as `SAMSVAE`, or rank the genes: `sams.tl.rank_genes`, whose rate is of "
+            "signs alone."
         )
-    values = matrix(data.layers[name])
+    values = dense(data.layers[name])
     wrong = ~((values >= 0) & (values <= 1))  # NaN too
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
@@ -156,13 +167,7 @@ def local_false_rates(data: AnnData) -> npt.NDArray[np.float64]:
 
 def check_is_result(data: object) -> None:
     """Raise a TypeError unless ``data`` is an AnnData."""
-    if not isinstance(data, AnnData):
-        raise TypeError(f"`data` is {_RESULTS}; it is of type {type(data).__name__}.")
-
-
-def matrix(values: Any) -> npt.NDArray[np.float64]:
-    """Return rows × columns as floats."""
-    return np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=float)
+    check_type(data, AnnData, "data", _RESULTS)
 
 
 def check_rate(max_false_rate: float) -> None:
@@ -188,8 +193,6 @@ def _name(data: AnnData) -> str | None:
 
 
 def _is_without_masks(data: AnnData) -> bool:
-    return (
-        _name(data) == "inclusion_probability"
-        and data.n_obs > 0
-        and bool((matrix(data.layers["inclusion_probability"]) == 1).all())
-    )
+    if _name(data) == "lfsr":
+        return not data.uns.get("ate", {}).get("has_masks", True)
+    return data.n_obs > 0 and bool((dense(data.layers["inclusion_probability"]) == 1).all())

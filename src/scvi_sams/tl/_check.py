@@ -14,6 +14,7 @@ from mudata import MuData
 from scvi import REGISTRY_KEYS as SCVI_KEYS
 from scvi.data._utils import _get_adata_minify_type
 
+from scvi_sams._tables import check_type
 from scvi_sams.data._names import as_tuple, listed
 from scvi_sams.model._base import PerturbationModel
 from scvi_sams.model._received import CellConditions
@@ -111,8 +112,9 @@ def posterior_predictive_check(
     TypeError
         If ``model`` is none of this package.
     ValueError
-        If the data is minified, no condition has ``min_cells`` cells, one that is asked for has
-        not, or an argument is out of range.
+        If the data is minified, ``indices`` chooses no cells or some that are not there, no
+        condition has ``min_cells`` cells, one that is asked for has not, or an argument is out of
+        range.
 
     See Also
     --------
@@ -136,11 +138,8 @@ def posterior_predictive_check(
     >>> ((p < 0.025) | (p > 0.975)).mean()  # 0.05 if the model is right
     >>> sams.tl.misfits(check, statistic="ate").head()
     """
-    if not isinstance(model, PerturbationModel):
-        raise TypeError(
-            "`model` is a trained model of this package, such as `SAMSVAE`; it is of type "
-            f"{type(model).__name__}."
-        )
+    wanted = "a trained model of this package, such as `SAMSVAE`"
+    check_type(model, PerturbationModel, "model", wanted)
     model._check_if_trained(warn=False)
     for name, value in [("n_samples", n_samples), ("min_cells", min_cells)]:
         if value < 2:
@@ -154,9 +153,7 @@ def posterior_predictive_check(
             "Minified data has no counts to compare with. Load the model with the full data: "
             "`load(path, adata)`."
         )
-    cells = np.arange(adata.n_obs)
-    if indices is not None:
-        cells = cells[np.asarray(indices, dtype=None if len(indices) else int)]
+    cells = _chosen(indices, adata.n_obs)
     found = CellConditions.of(model, adata, cells)
     shown = found.rows(perturbations, min_cells)
     kinds = _kinds(model, statistics, found.n_controls() >= min_cells, min_cells)
@@ -204,6 +201,25 @@ def posterior_predictive_check(
             }
         },
     )
+
+
+def _chosen(
+    indices: Sequence[int] | npt.NDArray[Any] | None, n_cells: int
+) -> npt.NDArray[np.intp]:
+    """Positions of the cells that ``indices``, positions or a mask, choose; of all if None."""
+    cells = np.arange(n_cells)
+    if indices is None:
+        return cells
+    try:
+        chosen = cells[np.asarray(indices, dtype=None if len(indices) else int)]
+    except IndexError as error:
+        raise ValueError(
+            f"`indices` are positions of cells, or a mask of all; the data has {n_cells} cells, "
+            f"and {error}."
+        ) from error
+    if not len(chosen):
+        raise ValueError("`indices` chooses no cells.")
+    return chosen
 
 
 def _kinds(

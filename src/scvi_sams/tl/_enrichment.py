@@ -13,8 +13,8 @@ import pandas as pd
 from anndata import AnnData
 from scipy.stats import false_discovery_control, t
 
+from scvi_sams._tables import dense, wrong_type
 from scvi_sams.data._names import listed
-from scvi_sams.tl._calls import matrix
 from scvi_sams.tl._gene_sets import GeneSets, gene_sets_of, restricted
 
 
@@ -47,7 +47,7 @@ def enrich_dimensions(
         Dict of set names and genes, or the path of a .gmt file, such as those of MSigDB. Genes are
         named like the model's.
     min_genes
-        Sets with fewer genes among the model's are left out.
+        Sets with fewer genes among the model's are left out; so are those of all of them.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def enrich_dimensions(
     all_sets = gene_sets_of(gene_sets)
     data = _responses(responses)
     kept = restricted(all_sets, data.var_names, min_genes)
-    frame = pd.DataFrame(matrix(data.X), index=data.obs_names, columns=data.var_names)
+    frame = pd.DataFrame(dense(data.X), index=data.obs_names, columns=data.var_names)
     scores = _scores(decoupler, frame, kept).ravel()
     pvalues = 2 * t.sf(np.abs(scores), data.n_vars - 2)
     table = pd.DataFrame(
@@ -141,16 +141,14 @@ def _responses(responses: _HasResponses | AnnData) -> AnnData:
     if hasattr(responses, "get_dimension_responses"):
         responses = responses.get_dimension_responses()
     if not isinstance(responses, AnnData):
-        raise TypeError(
-            "`responses` is a trained model, or what its `get_dimension_responses()` returned; it "
-            f"is of type {type(responses).__name__}."
-        )
+        wanted = "a trained model, or what its `get_dimension_responses()` returned"
+        raise wrong_type(responses, "responses", wanted)
     for axis, names in (("dimensions", responses.obs_names), ("genes", responses.var_names)):
         if names.has_duplicates:
             repeated = names[names.duplicated()].unique()
             raise ValueError(f"Several {axis} are named {listed(repeated)}; make them unique.")
-    if not np.isfinite(matrix(responses.X)).all():
-        names = responses.obs_names[~np.isfinite(matrix(responses.X)).all(1)]
+    if not np.isfinite(dense(responses.X)).all():
+        names = responses.obs_names[~np.isfinite(dense(responses.X)).all(1)]
         raise ValueError(f"The responses to {listed(names)} are not finite; leave them out.")
     return responses
 

@@ -60,7 +60,15 @@ def restricted(
         return kept
     if not any(gene_sets.values()):
         raise ValueError("`gene_sets` has no genes.")
-    best = max(members, key=lambda name: len(members[name]))
+    whole = [name for name, its in members.items() if its == known]
+    some = {name: its for name, its in members.items() if its != known}
+    if whole and not any(some.values()):
+        raise ValueError(
+            f"The gene set(s) {listed(whole)} hold all {len(known)} genes in the data, so that no "
+            "gene is left to compare them with, and no other set holds any. Give sets of some of "
+            "the genes."
+        )
+    best = max(some, key=lambda name: len(some[name]))
     theirs = sorted(frozenset().union(*gene_sets.values()))
     message = (
         f"No gene set has at least {min_genes} genes, but not all, of the {len(known)} in the "

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scvi_sams.data._names import nearest
-from scvi_sams.tl._calls import matrix
+from scvi_sams._tables import check_type, dense, find, returned_by
 
 
 def rank_genes(ate: AnnData, condition: str, *, n_genes: int | None = None) -> pd.DataFrame:
@@ -30,7 +29,8 @@ def rank_genes(ate: AnnData, condition: str, *, n_genes: int | None = None) -> p
     - ``effect``: posterior mean of the average treatment effect, in the units of ``ate``
       (``ate.uns["ate"]["normalization"]``)
     - ``sd``, ``lower``, ``upper``: its posterior standard deviation and credible interval
-    - ``lfsr``: probability that the effect is zero or has the other sign
+    - ``lfsr``: probability that the effect is zero or has the other sign; of a model without
+      masks, to which no effect is zero, that of the other sign alone
     - ``called``: whether :func:`~scvi_sams.tl.call_effects` called it, if that was run
 
     Raises
@@ -47,39 +47,19 @@ def rank_genes(ate: AnnData, condition: str, *, n_genes: int | None = None) -> p
     >>> sams.tl.call_effects(ate)
     >>> sams.tl.rank_genes(ate, "STAT1", n_genes=20)
     """
-    wanted = "`ate` is what `get_average_treatment_effects()` returned"
-    if not isinstance(ate, AnnData):
-        raise TypeError(f"{wanted}; it is of type {type(ate).__name__}.")
+    wanted = returned_by("get_average_treatment_effects")
+    check_type(ate, AnnData, "ate", wanted)
     if "lfsr" not in ate.layers:
-        raise ValueError(f"{wanted}; this has no layers['lfsr'].")
+        raise ValueError(f"`ate` is {wanted}; this has no layers['lfsr'].")
     if n_genes is not None and n_genes < 1:
         raise ValueError(f"`n_genes` must be at least 1; it is {n_genes}.")
-    row = row_of(ate, condition, "ate")
-    columns = {"effect": matrix(ate.X[[row]])[0]}
+    row = find([condition], ate.obs_names, "condition")
+    columns = {"effect": dense(ate.X[row])[0]}
     for name in ("sd", "lower", "upper", "lfsr"):
         if name in ate.layers:
-            columns[name] = matrix(ate.layers[name][[row]])[0]
+            columns[name] = dense(ate.layers[name][row])[0]
     if "called" in ate.layers:
-        columns["called"] = matrix(ate.layers["called"][[row]])[0].astype(bool)
+        columns["called"] = dense(ate.layers["called"][row])[0].astype(bool)
     genes = pd.DataFrame(columns, index=ate.var_names.copy())
     order = np.lexsort((-genes["effect"].abs(), genes["lfsr"]))
     return genes.iloc[order[:n_genes]]
-
-
-def row_of(data: AnnData, name: str, argument: str) -> int:
-    """Position of the row that is called ``name``.
-
-    Raises
-    ------
-    ValueError
-        If there is none, or several; ``argument`` is what the user calls ``data``.
-    """
-    rows = np.flatnonzero(data.obs_names == name)
-    if len(rows) == 1:
-        return int(rows[0])
-    if len(rows):
-        raise ValueError(
-            f"{len(rows)} rows of `{argument}` are named {name!r}; make `{argument}.obs_names` "
-            "unique."
-        )
-    raise ValueError(f"`{argument}` has no row {name!r}{nearest(str(name), data.obs_names)}.")

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 from anndata import AnnData
 
+from scvi_sams._tables import dense, find
 from scvi_sams.data._names import listed
-from scvi_sams.tl._calls import check_is_result, check_rate, matrix, rows_with_effect
-from scvi_sams.tl._genes import row_of
+from scvi_sams.tl._calls import check_is_result, check_rate, rows_with_effect
 
 Metric = Literal["cosine", "pearson"]
 
@@ -72,7 +72,7 @@ def perturbation_similarity(
     if metric not in ("cosine", "pearson"):
         raise ValueError(f"`metric` must be 'cosine' or 'pearson'; it is {metric!r}.")
     check_rate(max_false_rate)
-    effects = matrix(data.X)
+    effects = dense(data.X)
     if not np.isfinite(effects).all():
         names = data.obs_names[~np.isfinite(effects).all(1)]
         raise ValueError(f"The effects of {listed(names)} are not finite; leave them out.")
@@ -125,10 +125,10 @@ def nearest_perturbations(
     check_is_result(data)
     if n < 1:
         raise ValueError(f"`n` must be at least 1; it is {n}.")
-    row = row_of(data, perturbation, "data")
+    row = find([perturbation], data.obs_names, "perturbation")[0]
     similarities = perturbation_similarity(data, metric=metric, max_false_rate=max_false_rate)
     similarity = similarities.iloc[row]
-    others = similarity.drop(index=perturbation).dropna()
+    others = similarity.drop(index=similarity.index[row]).dropna()
     ranked = others.sort_values(ascending=False, kind="stable").head(n)
     return ranked.rename("similarity")
 
