@@ -158,7 +158,6 @@ def test_arguments_may_be_given_by_position_as_in_scvi_tools(screen):
     assert model.is_trained
 
 
-@pytest.mark.filterwarnings("default")
 def test_training_that_ends_too_early_says_so(screen):
     set_up(screen)
     model = sams.SAMSVAE(screen, **SMALL)

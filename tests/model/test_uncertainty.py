@@ -73,6 +73,7 @@ def test_misfit_adds_to_both_parts_of_the_posterior(kappa, gamma):
         precision,
         misfit={"mean": np.array([kappa, gamma])},
         spread={"mean": spread},
+        discrepancy={},
     )
     decoder = rng.gamma(1, size=(7, G))
     unmodelled, model = uncertainty.of_model("mean", decoder)

@@ -44,7 +44,7 @@ def test_clusters_are_told_apart_by_colour_and_shape():
     assert entries == list(data.obs["cluster"].cat.categories)
 
 
-@pytest.mark.parametrize("value", [None, "no effect"], ids=["missing", "no effect"])
+@pytest.mark.parametrize("value", [None, "no sure effect"], ids=["missing", "no sure effect"])
 def test_perturbations_without_a_cluster_are_grey(value):
     data = standins.effects()
     data.obs["cluster"] = pd.Categorical(["0", "0", "1", "1", value])

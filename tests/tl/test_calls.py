@@ -210,7 +210,7 @@ def test_effects_of_a_model_without_masks_are_ranked_drawn_and_compared(tmp_path
     data.X[1] = 0
     assert list(sams.tl.perturbation_similarity(data).notna().any()) == [True, False]
     sams.tl.cluster_perturbations(data)
-    assert list(data.obs["cluster"]) == ["0", "no effect"]
+    assert list(data.obs["cluster"]) == ["0", "no sure effect"]
 
 
 def test_other_things_than_results_raise():

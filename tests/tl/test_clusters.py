@@ -31,9 +31,9 @@ def test_knockouts_of_one_pathway_are_exactly_one_cluster(seed, on, metric):
     data = knockouts(seed, on=on)
     clusters = clusters_of(data, metric=metric)
     assert clusters.pop("0") == set(INTERFERON)
-    assert clusters.pop("no effect") == {name for name in data.obs_names if "none" in name}
+    assert clusters.pop("no sure effect") == {name for name in data.obs_names if "none" in name}
     assert sorted(map(tuple, clusters.values())) == [(name,) for name in OWN_WAY]
-    assert list(data.obs["cluster"].cat.categories) == ["0", "1", "2", "no effect"]
+    assert list(data.obs["cluster"].cat.categories) == ["0", "1", "2", "no sure effect"]
     assert data.uns["cluster_perturbations"] == {
         "min_similarity": 0.5,
         "metric": metric,
@@ -78,8 +78,8 @@ def test_opposite_effects_are_apart_unless_all_is_merged(min_similarity, n_clust
 @pytest.mark.parametrize(
     ("effects", "expected"),
     [
-        pytest.param([[0.0, 0], [0, 0]], {"no effect": {"a", "b"}}, id="none"),
-        pytest.param([[0.0, 0], [1, 0]], {"0": {"b"}, "no effect": {"a"}}, id="one"),
+        pytest.param([[0.0, 0], [0, 0]], {"no sure effect": {"a", "b"}}, id="none"),
+        pytest.param([[0.0, 0], [1, 0]], {"0": {"b"}, "no sure effect": {"a"}}, id="one"),
         pytest.param([[2.0, 0], [1, 0]], {"0": {"a", "b"}}, id="all"),
     ],
 )
@@ -91,8 +91,11 @@ def test_few_perturbations_with_effect(effects, expected):
 
 def test_perturbations_of_doubtful_effect_join_if_asked_for():
     data = knockouts()
-    assert data.obs_names.isin(clusters_of(data, max_false_rate=1).get("no effect", ())).sum() == 0
-    assert "none_0" not in clusters_of(data, max_false_rate=0.8)["no effect"]
+    assert (
+        data.obs_names.isin(clusters_of(data, max_false_rate=1).get("no sure effect", ())).sum()
+        == 0
+    )
+    assert "none_0" not in clusters_of(data, max_false_rate=0.8)["no sure effect"]
 
 
 def test_later_clusters_replace_the_earlier_and_survive_writing(tmp_path):

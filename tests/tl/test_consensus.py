@@ -137,6 +137,7 @@ def test_stability_by_hand():
     # and one alone calls z1; pert_2: all agree; pert_3: nobody calls anything
     np.testing.assert_allclose(found.layers["stability"], [[0.75, 1], [0.5, 0.75], [1, 1], [1, 1]])
     np.testing.assert_allclose(found.obs["stability"], [0.75, 0.625, 1, 1])
+    assert list(found.obs["n_called"]) == [1, 1, 1, 0]
     np.testing.assert_allclose(found.X[:, 0], [2, 0.5, 0, 0])
     np.testing.assert_allclose(found.layers["effect_sd"][:, 0], [0, 1, 0, 0])
     np.testing.assert_allclose(found.layers["inclusion_probability"][0], [0.725, 0.1])
@@ -179,7 +180,7 @@ def test_number_of_cells_is_the_smallest_or_left_out():
     found = sams.tl.consensus(models)
     np.testing.assert_array_equal(found.obs["n_cells"], [10, 11, *[12] * 6])
     del models[1].obs["n_cells"]
-    assert list(sams.tl.consensus(models).obs) == ["stability"]
+    assert list(sams.tl.consensus(models).obs) == ["n_called", "stability"]
 
 
 def test_dimensions_without_effect_take_no_partner_and_have_no_cosine():

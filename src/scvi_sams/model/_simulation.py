@@ -187,6 +187,8 @@ class SimulationMixin(ConditionsMixin, CovariateValuesMixin, LatentStateMixin):
 
     def _expected_offset(self, condition: Condition) -> torch.Tensor:
         """Posterior mean of the offset of a condition, K."""
+        if not len(condition.members):
+            return torch.zeros(self.module.n_latent, device=self.device)
         rows = torch.as_tensor(condition.members, device=self.device)
         shifts = self.module.perturbations.expected_shifts(rows)
         doses = torch.as_tensor(condition.doses, dtype=shifts.dtype, device=shifts.device)

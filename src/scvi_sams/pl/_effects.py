@@ -10,7 +10,7 @@ import numpy as np
 from scvi_sams._tables import dense
 from scvi_sams.pl._figure import finish
 from scvi_sams.pl._heatmap import heatmap
-from scvi_sams.pl._results import check_result, used_dimensions
+from scvi_sams.pl._results import check_result, layer, used_dimensions
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -62,9 +62,11 @@ def effects(
     TypeError
         If ``effects`` is not an AnnData.
     ValueError
-        If there is nothing to draw, or ``vmax`` is not positive.
+        If there is nothing to draw, the effects are not on latent dimensions, or ``vmax`` is not
+        positive.
     """
     check_result(effects, "effects", "get_perturbation_effects")
+    layer(effects, "inclusion_probability", "get_perturbation_effects()")
     if vmax is not None and not vmax > 0:
         raise ValueError(f"`vmax` must be positive; it is {vmax}.")
     kept = used_dimensions(effects) if drop_unused else np.ones(effects.n_vars, dtype=bool)

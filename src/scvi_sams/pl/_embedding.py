@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_NO_CLUSTER = ("none", "no effect")
+_NO_CLUSTER = ("none", "no sure effect")
 _MOST_NAMES = 150
 _FEW = 20  # perturbations, fewer than which have no neighbourhoods to speak of
 

@@ -76,7 +76,14 @@ def finish(drawn: Any, show: bool | None, save: str | Path | None, return_fig: b
     """Save and show the figure as asked, and return it or what was drawn on.
 
     That is one axes or a list of them, of which a single one is returned without its list.
+
+    Raises
+    ------
+    TypeError
+        If ``save`` is True or False, which names no file.
     """
+    if isinstance(save, bool):
+        raise TypeError(f"`save` names a file, such as 'figure.png'; it is {save}.")
     axes = drawn if isinstance(drawn, list) else [drawn]
     figure = figure_of(axes[0])
     if save is not None:

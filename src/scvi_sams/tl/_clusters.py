@@ -11,7 +11,7 @@ from scipy.spatial.distance import squareform
 
 from scvi_sams.tl._similarity import Metric, perturbation_similarity
 
-NO_EFFECT = "no effect"
+NO_EFFECT = "no sure effect"
 
 
 def cluster_perturbations(
@@ -47,10 +47,10 @@ def cluster_perturbations(
     None. Writes into ``data``, over what an earlier call left,
 
     - ``obs["cluster"]``: categorical, ``"0"`` for the largest cluster, ``"1"`` for the next and
-      so on, of equally large ones that of the first perturbation first; last ``"no effect"``, if
-      there are any
+      so on, of equally large ones that of the first perturbation first; last
+      ``"no sure effect"``, if there are any
     - ``uns["cluster_perturbations"]``: ``min_similarity``, ``metric``, ``max_false_rate`` and
-      ``n_clusters``, the last without ``"no effect"``
+      ``n_clusters``, the last without ``"no sure effect"``
 
     Raises
     ------

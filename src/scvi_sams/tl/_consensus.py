@@ -66,6 +66,7 @@ def consensus(
     - ``layers["stability"]``: share of the models whose call is the consensus call; 1 if all
       agree on whether there is an effect, and on its sign
     - ``layers["effect_sd"]``: standard deviation of :math:`x^a_{tk}` between models (n - 1)
+    - ``obs["n_called"]``: dimensions that the consensus calls
     - ``obs["stability"]``: mean stability over the dimensions that any model calls; 1 if none
       calls any. Dimensions that nobody calls are left out since they agree trivially.
     - ``obs["n_cells"]``: number of training cells; the smallest if models differ. Left out if
@@ -130,7 +131,13 @@ def consensus(
     calls = np.where(inclusion > threshold, np.sign(shifts), 0)
     consensus_calls = np.where(mean_inclusion > threshold, np.sign(mean_shift), 0)
     stability = (calls == consensus_calls).mean(0)
-    obs = pd.DataFrame({"stability": _over_called(stability, calls)}, index=names.copy())
+    obs = pd.DataFrame(
+        {
+            "n_called": (consensus_calls != 0).sum(1),
+            "stability": _over_called(stability, calls),
+        },
+        index=names.copy(),
+    )
     if all("n_cells" in one.obs for one in effects):
         obs["n_cells"] = np.min([one.obs["n_cells"].loc[names] for one in effects], axis=0)
     return ad.AnnData(
