@@ -12,7 +12,11 @@ def uncertainty_of(hidden, noise, precision, **kwargs):
     """Uncertainty from hidden states of cells, and the noise of each gene."""
     mean = hidden.mean(0)
     size, axes = np.linalg.eigh((hidden - mean).T @ (hidden - mean))
-    settings = {"misfit": {"mean": np.zeros(2)}, "spread": {"mean": np.ones(G)}} | kwargs
+    settings = {
+        "misfit": {"mean": np.zeros(2)},
+        "spread": {"mean": np.ones(G)},
+        "discrepancy": {},
+    } | kwargs
     return Uncertainty(len(hidden), mean, axes, size, 1 / noise, precision, **settings)
 
 
