@@ -41,9 +41,8 @@ def test_posterior_equals_quadrature():
     weights[[0, 8]] = 0.7, 0.3
     error, before, spread = np.array([[0.2]]), np.array([[0.05]]), np.array([1.3])
     predicted, observed, p_spike = 0.4, np.array([[1.1]]), np.array([[0.0]])
-    found = Comparison(observed - predicted, error, before, spread)._of_condition(
-        slice(0, 1), observed, weights * 1e9, p_spike
-    )
+    comparison = Comparison(observed - predicted, error, before, spread)
+    found = comparison.corrected(0, observed[0], weights * 1e9, p_spike[0])
 
     def density(a):
         prior = sum(
@@ -57,6 +56,11 @@ def test_posterior_equals_quadrature():
     second = integrate.quad(lambda a: a**2 * density(a), -8, 8, points=[predicted])[0] / total
     np.testing.assert_allclose(found.mean, mean, rtol=1e-3)
     np.testing.assert_allclose(found.sd**2, second - mean**2, rtol=1e-3)
+    below = integrate.quad(density, -8, 0)[0] / total
+    np.testing.assert_allclose(found.local_false_sign_rate, below, rtol=1e-3)
+    upper = found.quantile(0.975)[0]
+    above = integrate.quad(density, upper, 8)[0] / total
+    assert above == pytest.approx(0.025, rel=1e-3)
 
 
 def test_what_was_learned_from_the_same_cells_does_not_count_twice():
@@ -70,9 +74,24 @@ def test_what_was_learned_from_the_same_cells_does_not_count_twice():
     np.testing.assert_allclose(comparison.before, before)
     np.testing.assert_allclose(comparison.residual, observed)
     none = (SCALES == 0).astype(float)
-    found = comparison.corrected(observed, none, np.zeros((1, 200)))
-    np.testing.assert_allclose(found.mean, predicted, atol=1e-8)
-    np.testing.assert_allclose(found.sd**2, of_model, rtol=1e-6)
+    found = comparison.corrected(0, observed[0], none, np.zeros(200))
+    np.testing.assert_allclose(found.mean, predicted[0], atol=1e-8)
+    np.testing.assert_allclose(found.sd**2, of_model[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("p_spike", [0.0, 0.4, 1.0])
+def test_what_the_model_leaves_at_zero_stays_there_without_a_discrepancy(p_spike):
+    rng = np.random.default_rng(0)
+    slab = rng.normal(2, 1, size=(1, 50))
+    error, of_model = np.full((1, 50), 1e6), np.full((1, 50), 0.01)  # cells that tell nothing
+    predicted = (1 - p_spike) * slab
+    of_model = (1 - p_spike) * (of_model + slab**2) - predicted**2
+    comparison = Comparison.of(0 * slab, error, of_model, np.ones(50), learned=True)
+    none = (SCALES == 0).astype(float)
+    found = comparison.corrected(0, predicted[0], none, np.full(50, p_spike))
+    np.testing.assert_allclose(found.p_spike, p_spike)
+    np.testing.assert_allclose(found.mean, predicted[0], atol=1e-6)
+    np.testing.assert_allclose(found.sd**2, of_model[0], rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("fdr", [0.05, 0.1, 0.2])
@@ -80,19 +99,21 @@ def test_called_discrepancies_of_conditions_without_effect_keep_the_false_discov
     truth, observed, error, spread = planted(share=0.05, seed=1)
     comparison = Comparison.of(observed, error, np.zeros_like(error), spread, learned=False)
     weights = fit_discrepancy(comparison)
-    found = comparison.corrected(observed, weights, np.ones_like(observed))
-    rate = found.local_false_sign_rate
+    ones = np.ones(observed.shape[1])
+    found = [comparison.corrected(r, x, weights, ones) for r, x in enumerate(observed)]
+    rate = np.stack([one.local_false_sign_rate for one in found])
+    mean = np.stack([one.mean for one in found])
     order = np.sort(rate.ravel())
     threshold = order[np.cumsum(order) / np.arange(1, order.size + 1) <= fdr].max()
     called = rate <= threshold
     assert called.sum() > 300
-    false = called & (np.sign(found.mean) != np.sign(truth))
+    false = called & (np.sign(mean) != np.sign(truth))
     assert false.sum() <= 1.5 * fdr * called.sum()
 
 
 def test_error_of_zero_is_no_division_by_zero():
     zero = np.zeros((2, 3))
     comparison = Comparison.of(zero, zero, zero, np.zeros(3), learned=True)
-    found = comparison.corrected(zero, fit_discrepancy(comparison), zero)
+    found = comparison.corrected(0, zero[0], fit_discrepancy(comparison), zero[0])
     assert np.isfinite(found.mean).all()
     assert np.isfinite(found.sd).all()

@@ -13,7 +13,7 @@ import torch
 
 from scvi_sams.model._arms import ArmsMixin, Effects
 from scvi_sams.model._conditions import NO_PERTURBATION, Condition, Doses
-from scvi_sams.model._posterior import SpikeSlab
+from scvi_sams.model._posterior import SpikeMixture, SpikeSlab
 from scvi_sams.model._response import Normalization, Response
 from scvi_sams.model._simulation import Basal, with_entries
 from scvi_sams.model._uncertainty import Uncertainty
@@ -180,8 +180,10 @@ class TreatmentEffectsMixin(ArmsMixin):
         return ate, effects
 
 
-def layers_of(posterior: SpikeSlab, credible_mass: float) -> dict[str, npt.NDArray[np.float32]]:
-    """Layers of a result: sd, credible interval and local false sign rate, each C x G."""
+def layers_of(
+    posterior: SpikeSlab | SpikeMixture, credible_mass: float
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Layers of a result: sd, credible interval and local false sign rate."""
     tail = (1 - credible_mass) / 2
     layers = {
         "sd": posterior.sd,

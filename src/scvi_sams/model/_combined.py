@@ -124,20 +124,22 @@ class CombinedEffectsMixin(TreatmentEffectsMixin, ObservedEffectsMixin):
             uncertainty.spread[response.name],
             learned=learned,
         )
-        posterior = comparison.corrected(
-            shown.effect[there], uncertainty.discrepancy[response.name], effects.p_zero[there]
-        )
+        prior = uncertainty.discrepancy[response.name]
         ate.layers["model"], ate.layers["observed"] = ate.X.copy(), shown.effect
         ate.layers["weight"] = np.zeros_like(predicted)
-        ate.layers["weight"][there] = np.divide(
-            posterior.mean - predicted[there],
-            (shown.effect - predicted)[there],
-            out=np.zeros_like(posterior.mean),
-            where=shown.effect[there] != predicted[there],
-        )
-        ate.X[there] = posterior.mean
-        for key, values in layers_of(posterior, credible_mass).items():
-            ate.layers[key][there] = values
+        for number, row in enumerate(np.flatnonzero(there)):
+            observed = shown.effect[row]
+            posterior = comparison.corrected(number, observed, prior, effects.p_zero[row])
+            ate.X[row] = mean = posterior.mean
+            for key, values in layers_of(posterior, credible_mass).items():
+                ate.layers[key][row] = values
+            residual = observed - predicted[row]
+            ate.layers["weight"][row] = np.divide(
+                mean - predicted[row],
+                residual,
+                out=np.zeros_like(residual),
+                where=residual != 0,
+            )
         for key in ("observed", "weight"):
             ate.layers[key] = ate.layers[key].astype(np.float32)
         ate.obs["n_cells_observed"] = shown.n_cells

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from scvi_sams.model._posterior import SpikeSlab
+from scvi_sams.model._posterior import SpikeMixture
 
 Array = npt.NDArray[np.float64]
 
@@ -70,40 +70,36 @@ class Comparison(NamedTuple):
         log = -0.5 * (self.residual[rows][..., None] ** 2 / total + np.log(total))
         return np.exp(log - log.max(axis=-1, keepdims=True))
 
-    def corrected(self, observed: Array, weights: Array, p_spike: Array) -> SpikeSlab:
-        """Posterior of the effects, C x G.
+    def corrected(self, row: int, observed: Array, weights: Array, p_spike: Array) -> SpikeMixture:
+        """Posterior of the effects of one condition, G.
 
         Parameters
         ----------
+        row
+            The condition.
         observed
-            Observed effects, C x G.
+            Its observed effects, G.
         weights
-            Prior weights of the scales, S; each condition has its own around them.
+            Prior weights of the scales, S; the condition has its own around them.
         p_spike
-            Probability that a condition is without effect to the model, C x G.
+            Probability that it is without effect to the model, G.
         """
-        rows = range(len(observed))
-        if not rows:
-            return SpikeSlab(*(np.zeros_like(observed) for _ in range(4)))
-        parts = [self._of_condition(slice(r, r + 1), observed, weights, p_spike) for r in rows]
-        return SpikeSlab(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-
-    def _of_condition(
-        self, row: slice, observed: Array, weights: Array, p_spike: Array
-    ) -> SpikeSlab:
-        density = self.densities(row)
-        density *= _weights(density[0], _WEIGHT_OF_ALL * weights)
+        rows = slice(row, row + 1)
+        density = self.densities(rows)[0]  # G x S
+        density *= _weights(density, _WEIGHT_OF_ALL * weights)
         density /= density.sum(axis=-1, keepdims=True)
-        error = self.error[row][..., None]
-        share = error / self.total(row)  # of the residual that is sampling error, 1 x G x S
-        centre = observed[row][..., None] - share * self.residual[row][..., None]
-        mean = (density * centre).sum(axis=-1)
-        second = (density * (centre**2 + error * (1 - share))).sum(axis=-1)
-        p_zero = p_spike[row] * density[..., 0]
-        on = np.maximum(1 - p_zero, np.finfo(float).tiny)
-        loc = mean / on
-        scale = np.sqrt(np.maximum(second / on - loc**2, 0))
-        return SpikeSlab(p_zero, np.zeros_like(loc), loc, scale)
+        error = self.error[row][:, None]
+        share = error / self.total(rows)[0]  # of the residual that is sampling error, G x S
+        loc = observed[:, None] - share * self.residual[row][:, None]
+        variance = error * (1 - share)
+        # without a discrepancy the effect is zero, or what the model has besides
+        p_zero = p_spike * density[:, 0]
+        on = np.maximum(1 - p_spike, np.finfo(np.float32).eps)
+        second = (loc[:, 0] ** 2 + variance[:, 0]) / on
+        loc[:, 0] /= on
+        variance[:, 0] = np.maximum(second - loc[:, 0] ** 2, 0)
+        density[:, 0] -= p_zero
+        return SpikeMixture(p_zero, density, loc, np.sqrt(variance))
 
 
 def fit_discrepancy(comparison: Comparison) -> Array:

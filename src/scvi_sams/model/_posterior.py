@@ -1,7 +1,8 @@
-"""Posterior of an effect that is about zero, or else about normal."""
+"""Posteriors of effects that may be zero."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -57,14 +58,7 @@ class SpikeSlab(NamedTuple):
         """Smallest value a with P(A <= a) >= ``probability``, by bisection."""
         z = ndtri(probability)
         ends = np.stack([z * self.spike_scale, self.loc + z * self.scale])
-        low, high = ends.min(0), ends.max(0)
-        # exactly there, such as at the point of a spike without width
-        high = np.where(self.at_most(low) >= probability, low, high)
-        for _ in range(_BISECTIONS):
-            middle = (low + high) / 2
-            enough = self.at_most(middle) >= probability
-            low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-        return high
+        return _quantile(self.at_most, ends, probability)
 
     @property
     def local_false_sign_rate(self) -> Array:
@@ -76,6 +70,67 @@ class SpikeSlab(NamedTuple):
         (Stephens 2017).
         """
         return self.p_spike + (1 - self.p_spike) * _normal_cdf(-np.abs(self.loc), self.scale)
+
+
+class SpikeMixture(NamedTuple):
+    r"""A point at zero beside a mixture of normals.
+
+    .. math::
+        p(a) = p_0 \, \delta_0(a) + \sum_s w_s \, N(a; \mu_s, \sigma_s^2), \qquad
+        p_0 + \sum_s w_s = 1
+
+    Attributes
+    ----------
+    p_spike
+        Probability :math:`p_0` of exactly zero, of any shape.
+    weight, loc, scale
+        Weights, means and standard deviations of the normals, of that shape x S.
+    """
+
+    p_spike: Array
+    weight: Array
+    loc: Array
+    scale: Array
+
+    @property
+    def mean(self) -> Array:
+        """Mean."""
+        return (self.weight * self.loc).sum(axis=-1)
+
+    @property
+    def sd(self) -> Array:
+        """Standard deviation."""
+        second = (self.weight * (self.loc**2 + self.scale**2)).sum(axis=-1)
+        return np.sqrt(np.maximum(second - self.mean**2, 0))
+
+    def at_most(self, value: float | Array) -> Array:
+        """P(A <= value)."""
+        value = np.asarray(value)
+        slab = self.weight * _normal_cdf(value[..., None] - self.loc, self.scale)
+        return self.p_spike * (value >= 0) + slab.sum(axis=-1)
+
+    def quantile(self, probability: float) -> Array:
+        """Smallest value a with P(A <= a) >= ``probability``, by bisection."""
+        ends = np.moveaxis(self.loc + ndtri(probability) * self.scale, -1, 0)
+        return _quantile(self.at_most, np.stack([*ends, np.zeros_like(ends[0])]), probability)
+
+    @property
+    def local_false_sign_rate(self) -> Array:
+        """Probability that the sign is not that of the mean; no sign is right of zero."""
+        towards = np.where(self.mean < 0, -1, 1)[..., None] * self.loc
+        return self.p_spike + (self.weight * _normal_cdf(-towards, self.scale)).sum(axis=-1)
+
+
+def _quantile(at_most: Callable[[Array], Array], ends: Array, probability: float) -> Array:
+    """Quantile between the least and the largest of those of the components, by bisection."""
+    low, high = ends.min(0), ends.max(0)
+    # exactly there, such as at the point of a spike without width
+    high = np.where(at_most(low) >= probability, low, high)
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        enough = at_most(middle) >= probability
+        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+    return high
 
 
 def _normal_cdf(value: float | Array, scale: Array) -> Array:
