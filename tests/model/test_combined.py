@@ -198,6 +198,29 @@ def test_a_model_without_data_stays_without(screen_and_model, tmp_path, data):
         loaded.get_combined_effects("pert_1", n_samples=20)
 
 
+@pytest.mark.parametrize("method", ["get_combined_effects", "get_interactions"])
+def test_other_data_without_counts_is_refused(screen_and_model, method):
+    adata, model = screen_and_model
+    small = trained(adata.copy())
+    latent = small.get_latent_representation(return_dist=True)
+    small.adata.obsm["X_latent_qzm"], small.adata.obsm["X_latent_qzv"] = latent
+    small.minify_adata()
+    asked = "pert_1" if method == "get_combined_effects" else "pert_1+pert_2"
+    with pytest.raises(ValueError, match="minified and has no counts"):
+        getattr(model, method)(asked, adata=small.adata, n_samples=20)
+
+
+def test_conditions_of_few_cells_without_a_fit_have_numbers(screen_and_model):
+    """Nothing was learned of discrepancies, and one gene is far off."""
+    adata, _ = screen_and_model
+    few = adata.obs.groupby("perturbation", observed=True).cumcount() < 9
+    model = trained(adata[few.to_numpy()].copy())
+    combined = model.get_combined_effects(adata=adata, n_samples=50)
+    for values in (combined.X, *(combined.layers[key] for key in ("sd", "lower", "lfsr"))):
+        assert np.isfinite(values).all()
+    assert combined["pert_1"].layers["lfsr"][0, 7] < 1e-3
+
+
 @pytest.mark.parametrize("far", [10**6, -(10**6)])
 def test_positions_out_of_range_are_named(screen_and_model, far):
     with pytest.raises(ValueError, match=f"`indices` must be .* {far}"):

@@ -165,6 +165,14 @@ def test_training_that_ends_too_early_says_so(screen):
         model.train(**FEW_STEPS)
 
 
+@pytest.mark.parametrize("kwargs", [{"logger": False}, {"check_val_every_n_epoch": 9}])
+def test_training_without_a_history_of_the_bound_is_finished(screen, kwargs):
+    set_up(screen)
+    model = sams.SAMSVAE(screen, **SMALL)
+    model.train(**FEW_STEPS, **kwargs)
+    assert np.isfinite(model.get_average_treatment_effects(n_samples=10).X).all()
+
+
 def test_training_that_ends_by_itself_says_nothing(screen):
     set_up(screen)
     model = sams.SAMSVAE(screen, **SMALL)

@@ -376,9 +376,9 @@ def test_progress_is_shown_unless_silenced(model, capsys):
         pytest.param({"perturbations": "pert_11"}, "received 'pert_11'; nearest:", id="unknown"),
         pytest.param({"indices": []}, "`indices` chooses no cells", id="no-cells"),
         pytest.param(
-            {"indices": [0, 10**6]}, r"has \d+ cells, and index 1000000 is out", id="beyond"
+            {"indices": [0, 10**6]}, r"mask of the \d+ cells: index 1000000 is out", id="beyond"
         ),
-        pytest.param({"indices": [True, False]}, "or a mask of all; the data has", id="mask"),
+        pytest.param({"indices": [True, False]}, "or a boolean mask of the", id="mask"),
         pytest.param({"min_cells": 1_000}, "has 1000 cells. Choose more", id="too-few"),
     ],
 )

@@ -11,7 +11,7 @@ from scvi import REGISTRY_KEYS as SCVI_KEYS
 
 from scvi_sams.model._arms import ArmsMixin
 from scvi_sams.model._conditions import NO_PERTURBATION
-from scvi_sams.model._discrepancy import SCALES, Comparison, fit_discrepancy
+from scvi_sams.model._discrepancy import PRIOR_WEIGHTS, Comparison, fit_discrepancy
 from scvi_sams.model._observed import ObservedEffectsMixin
 from scvi_sams.model._response import Normalization, Response
 from scvi_sams.model._simulation import seeded, with_one
@@ -45,7 +45,7 @@ class CalibrationMixin(ArmsMixin, ObservedEffectsMixin):
         uncertainty = self._of_decoder(train_indices)._replace(
             misfit={name: np.zeros(2) for name in names},
             spread=spread,
-            discrepancy={name: (SCALES == 0).astype(float) for name in names},
+            discrepancy=dict.fromkeys(names, PRIOR_WEIGHTS),
         )
         self.uncertainty_ = uncertainty._asdict()
         perturbed = [one for one in conditions if one is not NO_PERTURBATION]
@@ -80,7 +80,13 @@ class CalibrationMixin(ArmsMixin, ObservedEffectsMixin):
             )
             uncertainty.discrepancy[response.name] = fit_discrepancy(
                 Comparison.of(
-                    residual, error, effects.variance, spread[response.name], learned=True
+                    found.effect[there],
+                    error,
+                    p_spike=effects.p_zero,
+                    loc=effects.loc,
+                    variance=effects.known + effects.decoder,
+                    spread=spread[response.name],
+                    learned=True,
                 )
             )
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scvi import settings
 from scvi.utils import unsupported_if_adata_minified
 
-from scvi_sams.data._names import listed
 from scvi_sams.model._ate import TreatmentEffectsMixin, layers_of
-from scvi_sams.model._conditions import Condition, Doses
+from scvi_sams.model._conditions import Doses
 from scvi_sams.model._discrepancy import Comparison
 from scvi_sams.model._observed import ObservedEffectsMixin
 from scvi_sams.model._response import Normalization, Response
@@ -58,8 +55,8 @@ class CombinedEffectsMixin(TreatmentEffectsMixin, ObservedEffectsMixin):
         most genes (:math:`\lambda_0 = 0`) and large for few: the weights :math:`\pi` of its
         scales were learned from the training cells of all conditions (adaptive shrinkage, Stephens
         2017), and those of a condition lean on them with the weight of ten genes. What is returned
-        is the posterior of :math:`a_{tg} + \delta_{tg}`; what the model had already learned from
-        the same cells does not count twice.
+        is the posterior of :math:`a_{tg} + \delta_{tg}`; if most of the cells are training cells,
+        what the model had already learned from them does not count twice.
 
         Parameters
         ----------
@@ -98,6 +95,7 @@ class CombinedEffectsMixin(TreatmentEffectsMixin, ObservedEffectsMixin):
             If conditions have cells at other doses only.
         """
         self._check_if_trained(warn=False)
+        self._check_has_counts(adata)
         conditions = self._read_conditions(perturbations, doses)
         ate, effects = self._treatment_effects(
             conditions,
@@ -112,28 +110,29 @@ class CombinedEffectsMixin(TreatmentEffectsMixin, ObservedEffectsMixin):
             if indices is None and is_own:
                 indices = np.concatenate([self.train_indices, self.validation_indices])
             cells = chosen(data, indices, "indices")
-            learned = is_own and bool(np.isin(cells, self.train_indices).any())
+            learned = is_own and np.isin(cells, self.train_indices).mean() > 0.5
             (shown,) = self._observed_effects(data, cells, conditions, [response])
             self._warn_of_other_doses(data, cells, conditions)
         there = np.isfinite(shown.error).all(axis=1)
         uncertainty, predicted = Uncertainty(**self.uncertainty_), effects.mean
         comparison = Comparison.of(
-            (shown.effect - predicted)[there],
+            shown.effect[there],
             shown.error[there],
-            effects.variance[there],
-            uncertainty.spread[response.name],
+            p_spike=effects.p_zero[there],
+            loc=effects.loc[there],
+            variance=(effects.known + effects.decoder)[there],
+            spread=uncertainty.spread[response.name],
             learned=learned,
         )
         prior = uncertainty.discrepancy[response.name]
         ate.layers["model"], ate.layers["observed"] = ate.X.copy(), shown.effect
         ate.layers["weight"] = np.zeros_like(predicted)
         for number, row in enumerate(np.flatnonzero(there)):
-            observed = shown.effect[row]
-            posterior = comparison.corrected(number, observed, prior, effects.p_zero[row])
+            posterior = comparison.take(number).corrected(prior, learned=learned)
             ate.X[row] = mean = posterior.mean
             for key, values in layers_of(posterior, credible_mass).items():
                 ate.layers[key][row] = values
-            residual = observed - predicted[row]
+            residual = shown.effect[row] - predicted[row]
             ate.layers["weight"][row] = np.divide(
                 mean - predicted[row],
                 residual,
@@ -144,17 +143,3 @@ class CombinedEffectsMixin(TreatmentEffectsMixin, ObservedEffectsMixin):
             ate.layers[key] = ate.layers[key].astype(np.float32)
         ate.obs["n_cells_observed"] = shown.n_cells
         return ate
-
-    def _warn_of_other_doses(
-        self, adata: AnnData, cells: npt.NDArray[np.intp], conditions: Sequence[Condition]
-    ) -> None:
-        seen = {one.key for one in self._conditions_of(adata, cells)[0]}
-        together = {members for members, _ in seen}
-        missed = [one for one in conditions if one.key not in seen and one.key[0] in together]
-        if missed:
-            warnings.warn(
-                f"{listed(map(self._name_of, missed))} has cells at other doses only, so its "
-                "effect is that of the model alone. Ask for doses that cells received: `doses=`.",
-                UserWarning,
-                stacklevel=settings.warnings_stacklevel,
-            )

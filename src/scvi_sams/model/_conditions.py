@@ -44,8 +44,10 @@ class Condition(NamedTuple):
 
     @property
     def key(self) -> tuple[tuple[int, ...], tuple[float, ...]]:
-        """Equal for equal conditions; doses in the precision in which data holds them."""
-        return tuple(self.members.tolist()), tuple(self.doses.astype(np.float32).tolist())
+        """Equal for equal conditions; doses in the precision of data, and none of zero."""
+        given = self.doses != 0
+        doses = self.doses[given].astype(np.float32)
+        return tuple(self.members[given].tolist()), tuple(doses.tolist())
 
 
 NO_PERTURBATION = Condition("control", np.array([], dtype=np.intp), np.array([]))

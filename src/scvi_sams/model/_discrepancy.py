@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import logsumexp
 
 from scvi_sams.model._posterior import SpikeMixture
 
@@ -13,109 +14,155 @@ Array = npt.NDArray[np.float64]
 
 # of discrepancies, in standard deviations of the response between cells
 SCALES = np.append(0.0, np.geomspace(0.02, 4, 12))
-_NULL_RESIDUALS, _OTHER_RESIDUALS = 10.0, 0.05
-_MOST_RESIDUALS = 200_000
+# nearly all weight on the first: a scale counts as none unless residuals can tell it from that
+_PRIOR_COUNTS = np.append(10.0, np.full(12, 0.05))
+PRIOR_WEIGHTS = _PRIOR_COUNTS / _PRIOR_COUNTS.sum()
 _WEIGHT_OF_ALL = 10.0
 _N_STEPS = 200
 _LARGEST_SHARE = 0.9
 _LEAST_ERROR = 1e-12
+_MOST_RESIDUALS = 200_000
 
 
 class Comparison(NamedTuple):
-    r"""Effects that cells show beside what the model says of them, C x G.
+    r"""Effects that cells show beside what the model says of them, each C x G or N.
+
+    The effect of the model is zero with a probability, and else about normal. An effect has a
+    discrepancy of one of the scales on top, and is shown with a sampling error.
 
     Attributes
     ----------
-    residual
-        Observed less predicted effects.
-    error
-        Sampling variances :math:`\sigma_{tg}^2` of the observed effects.
-    before
-        Variance :math:`P_{tg}` of the model's effects before it saw the cells.
+    observed, error
+        Observed effects, and their sampling variances :math:`\sigma^2`.
+    p_spike
+        Probability that the condition has no effect to the model.
+    loc, before
+        Mean, and variance P, of its effects otherwise, before it saw the cells.
     spread
-        Variance :math:`s_g^2` of the response between cells, G.
+        Variance :math:`s_g^2` of the response between cells.
     """
 
-    residual: Array
+    observed: Array
     error: Array
+    p_spike: Array
+    loc: Array
     before: Array
     spread: Array
 
     @classmethod
     def of(
-        cls, residual: Array, error: Array, of_model: Array, spread: Array, *, learned: bool
+        cls,
+        observed: Array,
+        error: Array,
+        *,
+        p_spike: Array,
+        loc: Array,
+        variance: Array,
+        spread: Array,
+        learned: bool,
     ) -> Comparison:
         r"""Comparison with a model of posterior variance V, learned from these cells or not.
 
         .. math::
-            P = V \sigma^2 / (\sigma^2 - V), \qquad r = (\hat a - a) \, \sigma^2 / (\sigma^2 - V)
+            P = \frac{V \sigma^2}{\sigma^2 - V}, \qquad
+            \hat a - \mu_0 = (\hat a - \mu) \frac{\sigma^2}{\sigma^2 - V}
 
-        undo the update of a normal prior of variance P by an observation of variance σ², after
-        which V is left and residuals have shrunk.
+        undo the update of a normal prior of mean :math:`\mu_0` and variance P by an observation
+        :math:`\hat a` of variance σ², after which the mean is :math:`\mu` and V is left.
         """
         error = np.maximum(error, _LEAST_ERROR)  # of genes that never vary
-        if not learned:
-            return cls(residual, error, of_model, spread)
-        share = np.minimum(of_model / error, _LARGEST_SHARE)
-        return cls(residual / (1 - share), error, share * error / (1 - share), spread)
+        if learned:
+            left = 1 - np.minimum(variance / error, _LARGEST_SHARE)
+            variance = (1 - left) * error / left
+            loc = observed - (observed - loc) / left
+        return cls(observed, error, p_spike, loc, variance, np.broadcast_to(spread, loc.shape))
 
-    def total(self, rows: slice) -> Array:
-        """Variance of the residuals of some conditions under each scale, C x G x S."""
-        known = self.before[rows] + self.error[rows]
-        return known[..., None] + SCALES**2 * self.spread[:, None]
+    def take(self, rows: npt.NDArray[np.intp] | int) -> Comparison:
+        """Some of the conditions, or of the flat entries."""
+        return Comparison(*(array[rows] for array in self))
 
-    def densities(self, rows: slice = slice(None)) -> Array:
-        """Density of these residuals under each scale, up to a factor of each, C x G x S."""
-        total = self.total(rows)
-        log = -0.5 * (self.residual[rows][..., None] ** 2 / total + np.log(total))
-        return np.exp(log - log.max(axis=-1, keepdims=True))
+    def log_densities(self) -> Array:
+        """Log density of what is observed: without and with an effect, and by scale, 2 x ... x S.
 
-    def corrected(self, row: int, observed: Array, weights: Array, p_spike: Array) -> SpikeMixture:
+        The probability of either is not in it.
+        """
+        discrepancy = SCALES**2 * self.spread[..., None]
+        none = np.zeros_like(self.loc)
+        return np.stack(
+            [
+                _log_normal((self.observed - mean)[..., None], known[..., None] + discrepancy)
+                for mean, known in ((none, self.error), (self.loc, self.before + self.error))
+            ]
+        )
+
+    def log_either(self) -> Array:
+        """Log probability of no effect, and of one, 2 x ..."""
+        with np.errstate(divide="ignore"):
+            return np.log(np.stack([self.p_spike, 1 - self.p_spike]))
+
+    def corrected(self, weights: Array, *, learned: bool) -> SpikeMixture:
         """Posterior of the effects of one condition, G.
+
+        Whether it has any effect is a question of all its genes together: the model has answered
+        it from cells that it learned from, and others update its answer.
 
         Parameters
         ----------
-        row
-            The condition.
-        observed
-            Its observed effects, G.
         weights
             Prior weights of the scales, S; the condition has its own around them.
-        p_spike
-            Probability that it is without effect to the model, G.
+        learned
+            Whether the model learned from the cells.
         """
-        rows = slice(row, row + 1)
-        density = self.densities(rows)[0]  # G x S
-        density *= _weights(density, _WEIGHT_OF_ALL * weights)
-        density /= density.sum(axis=-1, keepdims=True)
-        error = self.error[row][:, None]
-        share = error / self.total(rows)[0]  # of the residual that is sampling error, G x S
-        loc = observed[:, None] - share * self.residual[row][:, None]
-        variance = error * (1 - share)
-        # without a discrepancy the effect is zero, or what the model has besides
-        p_zero = p_spike * density[:, 0]
-        on = np.maximum(1 - p_spike, np.finfo(np.float32).eps)
-        second = (loc[:, 0] ** 2 + variance[:, 0]) / on
-        loc[:, 0] /= on
-        variance[:, 0] = np.maximum(second - loc[:, 0] ** 2, 0)
-        density[:, 0] -= p_zero
-        return SpikeMixture(p_zero, density, loc, np.sqrt(variance))
+        log, either = self.log_densities(), self.log_either()  # 2 x G x S, 2 x G
+        own = _weights(_relative(log + either[..., None]), _WEIGHT_OF_ALL * weights)
+        with np.errstate(divide="ignore"):
+            scaled = log + np.log(own)
+        by_state = logsumexp(scaled, axis=2)  # 2 x G
+        if not learned:
+            either = either + by_state.sum(axis=1, keepdims=True)
+            either = either - logsumexp(either, axis=0)
+        member = np.exp(scaled - by_state[..., None] + either[..., None])  # 2 x G x S
+        discrepancy = SCALES**2 * self.spread[:, None]
+        locs, scales = [], []
+        for mean, known in ((0 * self.loc, 0 * self.before), (self.loc, self.before)):
+            prior = known[:, None] + discrepancy
+            share = self.error[:, None] / (prior + self.error[:, None])  # that is sampling error
+            locs.append(share * mean[:, None] + (1 - share) * self.observed[:, None])
+            scales.append(np.sqrt(prior * share))
+        return SpikeMixture(
+            member[0, :, 0],  # neither an effect nor a discrepancy
+            np.concatenate([member[0, :, 1:], member[1]], axis=1),
+            np.concatenate([locs[0][:, 1:], locs[1]], axis=1),
+            np.concatenate([scales[0][:, 1:], scales[1]], axis=1),
+        )
 
 
 def fit_discrepancy(comparison: Comparison) -> Array:
     r"""Weights of the scales of discrepancies, by maximum likelihood (EM); S.
 
     .. math::
-        r_{tg} \sim \sum_s \pi_s \, N(0, P_{tg} + \sigma_{tg}^2 + \lambda_s^2 s_g^2)
+        \hat a_{tg} \sim p_t \sum_s \pi_s \, N(0, \sigma_{tg}^2 + \lambda_s^2 s_g^2)
+        + (1 - p_t) \sum_s \pi_s \, N(\mu_{tg}, P_{tg} + \sigma_{tg}^2 + \lambda_s^2 s_g^2)
 
     with scales :math:`\lambda_0 = 0, \lambda_1, \dots` (adaptive shrinkage, Stephens 2017). It
-    starts with nearly all weight on the first, where ten residuals more than there are lie, so
-    that a scale counts as none unless residuals can tell it from that.
+    starts with nearly all weight on the first, where ten effects more than there are lie.
     """
-    prior = np.full(len(SCALES), _OTHER_RESIDUALS)
-    prior[0] = _NULL_RESIDUALS
-    density = comparison.densities().reshape(-1, len(SCALES))
-    return _weights(density[:: -(-len(density) // _MOST_RESIDUALS)], prior)
+    flat = Comparison(*(np.ravel(array) for array in comparison))
+    if len(flat.observed) > _MOST_RESIDUALS:
+        rng = np.random.default_rng(0)
+        flat = flat.take(rng.choice(len(flat.observed), _MOST_RESIDUALS, replace=False))
+    return _weights(_relative(flat.log_densities() + flat.log_either()[..., None]), _PRIOR_COUNTS)
+
+
+def _relative(log_joint: Array) -> Array:
+    """Densities by scale (N x S), up to a factor, of log densities with and without an effect."""
+    log = logsumexp(log_joint, axis=0)
+    return np.exp(log - log.max(axis=-1, keepdims=True))
+
+
+def _log_normal(residual: Array, variance: Array) -> Array:
+    """Log density of a centred normal, up to a constant."""
+    return -0.5 * (residual**2 / variance + np.log(variance))
 
 
 def _weights(density: Array, prior: Array) -> Array:

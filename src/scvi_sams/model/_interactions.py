@@ -88,12 +88,14 @@ class InteractionsMixin(TreatmentEffectsMixin, ObservedEffectsMixin):
             model's data is minified and so has no counts to compare with.
         """
         self._check_if_trained(warn=False)
+        self._check_has_counts(adata)
         asked = None if pairs is None else self._read_pairs(pairs, doses)
         response = Response(normalization, self.module.likelihood)
         with self._reading(adata) as data, seeded(seed):  # data loaders draw of the global state
             cells = np.arange(data.n_obs)
             conditions = self._pairs_of(data, cells) if asked is None else asked
             (shown,) = self._observed_effects(data, cells, conditions, [response])
+            self._warn_of_other_doses(data, cells, conditions)
         ate, _ = self._treatment_effects(
             conditions,
             n_samples=n_samples,
@@ -127,7 +129,7 @@ class InteractionsMixin(TreatmentEffectsMixin, ObservedEffectsMixin):
         if not as_names(pairs):
             raise ValueError("`pairs` is empty; None takes those that the data has cells of.")
         conditions = self._read_conditions(pairs, doses)
-        single = [one.label for one in conditions if len(one.members) < 2]
+        single = [one.label for one in conditions if len(one.key[0]) < 2]
         if single:
             raise ValueError(
                 f"{listed(single)} is no combination; `pairs` takes those, such as 'A+B'."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,8 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from scvi import REGISTRY_KEYS as SCVI_KEYS
+from scvi import settings
+from scvi.data._constants import _ADATA_MINIFY_TYPE_UNS_KEY
 
 from scvi_sams._constants import REGISTRY_KEYS
+from scvi_sams.data._names import listed
 from scvi_sams.model._conditions import NO_PERTURBATION, Condition, received
 from scvi_sams.model._response import Response
 from scvi_sams.model._simulation import SimulationMixin
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 
 _PRIOR_CELLS = 10
+_MOST_GROUPS = 300
 
 
 class Moments(NamedTuple):
@@ -120,6 +125,27 @@ class ObservedEffectsMixin(SimulationMixin):
         ]
         return conditions, position[inverse.ravel()]
 
+    def _check_has_counts(self, adata: AnnData | MuData | None) -> None:
+        """Raise if data that was given holds latent states in place of counts."""
+        if adata is not None and _ADATA_MINIFY_TYPE_UNS_KEY in adata.uns:
+            raise ValueError(
+                "The data is minified and has no counts to look at; give data that has them."
+            )
+
+    def _warn_of_other_doses(
+        self, adata: AnnData, cells: npt.NDArray[np.intp], conditions: Sequence[Condition]
+    ) -> None:
+        seen = {one.key for one in self._conditions_of(adata, cells)[0]}
+        together = {members for members, _ in seen}
+        missed = [one for one in conditions if one.key not in seen and one.key[0] in together]
+        if missed:
+            warnings.warn(
+                f"{listed(map(self._name_of, missed))} has cells at other doses only, so its "
+                "effect is that of the model alone. Ask for doses that cells received: `doses=`.",
+                UserWarning,
+                stacklevel=settings.warnings_stacklevel,
+            )
+
     def _observed_effects(
         self,
         adata: AnnData,
@@ -146,19 +172,23 @@ class ObservedEffectsMixin(SimulationMixin):
             adata, indices, np.where(is_control, stratum, -1), n_strata, responses
         )
         usable = ~is_control & (controls[0].n_cells[stratum, 0] > 1)
-        # of all conditions, since the variances of few cells lean on those of all
-        of_cell = np.where(usable, group, -1)
+        # of those asked, and of large ones, on whose variances those of few cells lean
+        rows = np.unique(np.append(asked[asked >= 0], np.arange(min(len(seen), _MOST_GROUPS))))
+        code = np.full(len(seen) + 1, len(rows))
+        code[rows] = np.arange(len(rows))
+        of_cell = np.where(usable & (code[group] < len(rows)), code[group], -1)
         found = self._moments(
             adata,
             indices,
             of_cell,
-            len(seen) + 1,  # the last has no cells
+            len(rows) + 1,  # the last has no cells
             responses,
             less=([one.mean for one in controls], stratum),
         )
-        shares = np.zeros((len(seen) + 1, n_strata))
-        np.add.at(shares, (of_cell[usable], stratum[usable]), 1)
+        shares = np.zeros((len(rows) + 1, n_strata))
+        np.add.at(shares, (of_cell[of_cell >= 0], stratum[of_cell >= 0]), 1)
         shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1)
+        asked = code[asked]
         return [
             ObservedEffects(
                 one.n_cells[asked, 0],

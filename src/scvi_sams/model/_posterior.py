@@ -112,7 +112,10 @@ class SpikeMixture(NamedTuple):
     def quantile(self, probability: float) -> Array:
         """Smallest value a with P(A <= a) >= ``probability``, by bisection."""
         ends = np.moveaxis(self.loc + ndtri(probability) * self.scale, -1, 0)
-        return _quantile(self.at_most, np.stack([*ends, np.zeros_like(ends[0])]), probability)
+        ends = np.stack([*ends, np.zeros_like(ends[0])])
+        up_to_zero = self.at_most(np.zeros_like(ends[0]))
+        is_zero = (up_to_zero - self.p_spike < probability) & (probability <= up_to_zero)
+        return np.where(is_zero, 0.0, _quantile(self.at_most, ends, probability))
 
     @property
     def local_false_sign_rate(self) -> Array:

@@ -265,6 +265,8 @@ def chosen(
             f"`{name}` must be {data}positions or a boolean mask of the {adata.n_obs} cells: "
             f"{error}."
         ) from error
+    if positions.ndim != 1:
+        raise ValueError(f"`{name}` is a list of positions; it has {positions.ndim} dimensions.")
     if not positions.size:
         raise ValueError(f"`{name}` chooses no cells; name some, or leave it out.")
     return positions

@@ -161,22 +161,25 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
             **trainer_kwargs,
         )
         self.training_cells_ = names_hash(self.adata)
+        self._calibrate(datamodule.train_idx)
         if early_stopping:
             self._warn_if_unfinished(max_epochs)
-        self._calibrate(datamodule.train_idx)
 
     def _warn_if_unfinished(self, max_epochs: int) -> None:
         """Say so if training ended by its length while the bound was still rising."""
-        loss = self.history["elbo_validation"].to_numpy(dtype=float).ravel()
-        n_last = math.ceil(_LAST_SHARE * max_epochs)
-        if len(loss) < max_epochs or len(loss) <= n_last:
+        loss = (self.history or {}).get("elbo_validation")
+        if loss is None or self.trainer.current_epoch < max_epochs:
             return
-        gain = loss[:-n_last].min() - loss[-n_last:].min()
-        if gain > _LEAST_GAIN * abs(loss[-1]):
+        last = loss.to_numpy(dtype=float).ravel()[-max_epochs:]  # of this run
+        n_last = math.ceil(_LAST_SHARE * len(last))
+        if len(last) <= n_last:
+            return
+        gain = last[:-n_last].min() - last[-n_last:].min()
+        if gain > _LEAST_GAIN * abs(last[-1]):
             warnings.warn(
                 f"Training ended at {max_epochs} epochs, and the bound of the validation cells "
-                f"rose by {gain:.2g} nats per cell in the last {n_last} of them: masks and "
-                "effects are not final. Raise `max_epochs`, or leave it out to let early "
+                f"still rose by {gain:.2g} nats per cell in the end: masks and effects are not "
+                "final. Raise `max_epochs`, or leave it out to let early "
                 "stopping end it.",
                 UserWarning,
                 stacklevel=settings.warnings_stacklevel,

@@ -66,7 +66,7 @@ def effects(
         positive.
     """
     check_result(effects, "effects", "get_perturbation_effects")
-    layer(effects, "inclusion_probability", "get_perturbation_effects()")
+    layer(effects, "inclusion_probability", "get_perturbation_effects")
     if vmax is not None and not vmax > 0:
         raise ValueError(f"`vmax` must be positive; it is {vmax}.")
     kept = used_dimensions(effects) if drop_unused else np.ones(effects.n_vars, dtype=bool)

@@ -18,6 +18,7 @@ from scvi_sams._tables import check_type
 from scvi_sams.data._names import as_tuple, listed
 from scvi_sams.model._base import PerturbationModel
 from scvi_sams.model._received import CellConditions
+from scvi_sams.model._simulation import chosen
 from scvi_sams.tl._replicates import LAYERS, compare, replicated_statistics
 
 STATISTICS = ("mean", "variance", "zeros", "ate")
@@ -153,7 +154,7 @@ def posterior_predictive_check(
             "Minified data has no counts to compare with. Load the model with the full data: "
             "`load(path, adata)`."
         )
-    cells = _chosen(indices, adata.n_obs)
+    cells = chosen(adata, indices, "indices")
     found = CellConditions.of(model, adata, cells)
     shown = found.rows(perturbations, min_cells)
     kinds = _kinds(model, statistics, found.n_controls() >= min_cells, min_cells)
@@ -201,25 +202,6 @@ def posterior_predictive_check(
             }
         },
     )
-
-
-def _chosen(
-    indices: Sequence[int] | npt.NDArray[Any] | None, n_cells: int
-) -> npt.NDArray[np.intp]:
-    """Positions of the cells that ``indices``, positions or a mask, choose; of all if None."""
-    cells = np.arange(n_cells)
-    if indices is None:
-        return cells
-    try:
-        chosen = cells[np.asarray(indices, dtype=None if len(indices) else int)]
-    except IndexError as error:
-        raise ValueError(
-            f"`indices` are positions of cells, or a mask of all; the data has {n_cells} cells, "
-            f"and {error}."
-        ) from error
-    if not len(chosen):
-        raise ValueError("`indices` chooses no cells.")
-    return chosen
 
 
 def _kinds(
