@@ -137,3 +137,8 @@ def test_with_too_many_names_only_some_are_written_each_at_its_row():
         middle = extent(label).y0 + extent(label).height / 2
         row = ax.transData.inverted().transform((0, middle))[1]
         assert abs(row - data.obs_names.get_loc(label.get_text())) < 2
+
+
+def test_effects_on_genes_are_not_drawn_as_those_on_dimensions():
+    with pytest.raises(ValueError, match="effects are on genes.*`volcano`"):
+        sams.pl.effects(standins.ate())

@@ -10,7 +10,7 @@ import numpy as np
 from scvi_sams._tables import dense
 from scvi_sams.pl._figure import finish
 from scvi_sams.pl._heatmap import heatmap
-from scvi_sams.pl._results import check_result, layer, used_dimensions
+from scvi_sams.pl._results import check_result, used_dimensions
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -66,7 +66,11 @@ def effects(
         positive.
     """
     check_result(effects, "effects", "get_perturbation_effects")
-    layer(effects, "inclusion_probability", "get_perturbation_effects")
+    if "lfsr" in effects.layers:
+        raise ValueError(
+            "These effects are on genes, and this figure is of those on latent dimensions. Give "
+            "what `get_perturbation_effects()` returned, or draw `volcano`."
+        )
     if vmax is not None and not vmax > 0:
         raise ValueError(f"`vmax` must be positive; it is {vmax}.")
     kept = used_dimensions(effects) if drop_unused else np.ones(effects.n_vars, dtype=bool)
