@@ -1,0 +1,122 @@
+"""What each cell received, whatever the order in which its label names the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from scvi_sams.data._labels import split_label
+from scvi_sams.data._names import as_tuple, listed, nearest
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+Parts = tuple[str, ...]
+
+
+def column(adata: AnnData, key: str) -> pd.Series:
+    """A complete column of obs as text.
+
+    Raises
+    ------
+    KeyError
+        If there is no such column.
+    ValueError
+        If cells lack a value.
+    """
+    if key not in adata.obs:
+        raise KeyError(f"obs has no column {key!r}{nearest(key, map(str, adata.obs.columns))}.")
+    values = adata.obs[key]
+    if values.isna().any():
+        missing = values.index[values.isna()]
+        raise ValueError(
+            f"Column {key!r} of obs has no value for {len(missing)} cell(s), first "
+            f"{listed(missing, 3)}. Fill them in or drop these cells."
+        )
+    return values.astype(str)
+
+
+@dataclass(frozen=True)
+class ConditionTable:
+    """The conditions of some cells: what they received, and in which covariate values.
+
+    Attributes
+    ----------
+    parts
+        Perturbations of each condition, sorted; none for control.
+    covariates
+        Covariate values of each condition.
+    of_cell
+        Condition of each cell, of shape ``(n_cells,)``.
+    """
+
+    parts: list[Parts]
+    covariates: list[Parts]
+    of_cell: npt.NDArray[np.intp]
+
+    @classmethod
+    def of(
+        cls,
+        adata: AnnData,
+        *,
+        perturbation_key: str,
+        control: str | Sequence[str] | None,
+        delimiter: str | None = "+",
+        covariate_keys: str | Sequence[str] | None = None,
+    ) -> ConditionTable:
+        """Read labels and covariates of all cells.
+
+        Raises
+        ------
+        KeyError
+            If a column is missing.
+        ValueError
+            If a label is missing or malformed, or no cell carries a control.
+        """
+        labels, controls = column(adata, perturbation_key), as_tuple(control)
+        covariates = [column(adata, key) for key in as_tuple(covariate_keys)]
+        parts_of = {
+            label: tuple(
+                sorted(
+                    {
+                        part
+                        for part in split_label(label, controls, delimiter, perturbation_key)
+                        if part not in controls
+                    }
+                )
+            )
+            for label in labels.unique()
+        }
+        absent = [name for name in controls if name not in parts_of]
+        if absent:
+            raise ValueError(
+                f"No cell has the control {absent[0]!r} in column {perturbation_key!r}"
+                f"{nearest(absent[0], parts_of)}. Correct `control=`."
+            )
+        keys = list(zip(labels.map(parts_of), *covariates, strict=True))
+        of_cell, kinds = pd.factorize(pd.Series(keys, dtype=object))
+        return cls(
+            [kind[0] for kind in kinds],
+            [tuple(kind[1:]) for kind in kinds],
+            of_cell.astype(np.intp),
+        )
+
+    @property
+    def is_control(self) -> npt.NDArray[np.bool_]:
+        """Whether each condition is without any perturbation."""
+        return np.array([not parts for parts in self.parts], dtype=bool)
+
+    def cells(self, conditions: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Which cells belong to some of the conditions."""
+        return conditions[self.of_cell]
+
+    def name(self, condition: int, delimiter: str = "+") -> str:
+        """Name of a condition for messages, such as ``A+B in donor1``."""
+        label = delimiter.join(self.parts[condition]) or "control"
+        values = self.covariates[condition]
+        return f"{label} in {', '.join(values)}" if values else label
