@@ -1,6 +1,27 @@
 """Metrics, as functions."""
 
+from scvi_sams.evaluation._deltas import (
+    cosine_delta,
+    cosine_logfc,
+    pearson_delta,
+    perturbench_cosine_logfc,
+)
+from scvi_sams.evaluation._errors import mae, r2, rmse, weighted_mse, weighted_r2_delta
 from scvi_sams.evaluation._latents import latent_r2, mean_correlation_coefficient
 from scvi_sams.evaluation._masks import mask_recovery, match_dimensions
 
-__all__ = ["latent_r2", "mask_recovery", "match_dimensions", "mean_correlation_coefficient"]
+__all__ = [
+    "cosine_delta",
+    "cosine_logfc",
+    "latent_r2",
+    "mae",
+    "mask_recovery",
+    "match_dimensions",
+    "mean_correlation_coefficient",
+    "pearson_delta",
+    "perturbench_cosine_logfc",
+    "r2",
+    "rmse",
+    "weighted_mse",
+    "weighted_r2_delta",
+]
