@@ -9,6 +9,7 @@ from scvi_sams.evaluation._deltas import (
 from scvi_sams.evaluation._errors import mae, r2, rmse, weighted_mse, weighted_r2_delta
 from scvi_sams.evaluation._latents import latent_r2, mean_correlation_coefficient
 from scvi_sams.evaluation._masks import mask_recovery, match_dimensions
+from scvi_sams.evaluation._ranks import perturbench_rank, rank_of_predictions, rank_of_truths
 
 __all__ = [
     "cosine_delta",
@@ -20,7 +21,10 @@ __all__ = [
     "mean_correlation_coefficient",
     "pearson_delta",
     "perturbench_cosine_logfc",
+    "perturbench_rank",
     "r2",
+    "rank_of_predictions",
+    "rank_of_truths",
     "rmse",
     "weighted_mse",
     "weighted_r2_delta",
