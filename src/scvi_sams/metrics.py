@@ -1,5 +1,6 @@
 """Metrics, as functions."""
 
+from scvi_sams.evaluation._ates import ate_pearson, ate_r2, interval_coverage
 from scvi_sams.evaluation._collapse import mean_similarity, variance_ratio
 from scvi_sams.evaluation._deltas import (
     cosine_delta,
@@ -14,9 +15,12 @@ from scvi_sams.evaluation._masks import mask_recovery, match_dimensions
 from scvi_sams.evaluation._ranks import perturbench_rank, rank_of_predictions, rank_of_truths
 
 __all__ = [
+    "ate_pearson",
+    "ate_r2",
     "cosine_delta",
     "cosine_logfc",
     "energy_distance",
+    "interval_coverage",
     "latent_r2",
     "mae",
     "mask_recovery",
