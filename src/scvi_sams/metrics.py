@@ -8,6 +8,7 @@ from scvi_sams.evaluation._deltas import (
     pearson_delta,
     perturbench_cosine_logfc,
 )
+from scvi_sams.evaluation._differential import de_agreement
 from scvi_sams.evaluation._distances import energy_distance, mmd
 from scvi_sams.evaluation._errors import mae, r2, rmse, weighted_mse, weighted_r2_delta
 from scvi_sams.evaluation._latents import latent_r2, mean_correlation_coefficient
@@ -19,6 +20,7 @@ __all__ = [
     "ate_r2",
     "cosine_delta",
     "cosine_logfc",
+    "de_agreement",
     "energy_distance",
     "interval_coverage",
     "latent_r2",
