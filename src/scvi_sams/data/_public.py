@@ -139,6 +139,9 @@ def frangieh_2021(*, folder: str | Path | None = None, progress: bool = True) ->
 
     The RNA of the screen, from scPerturb (version 1.3), 1.5 GB, checked by Zenodo's md5. The
     conditions (control, co-culture with T cells, interferon gamma) are ``obs["perturbation_2"]``.
+    Labels are those of the file. Of a cell with several guides they are said to name the first
+    gene only, and to call it a control if a guide of it is non-targeting; ``obs["guide_id"]``
+    lists its guides.
 
     Parameters, returns and errors are those of :func:`norman_2019`.
 
@@ -184,7 +187,7 @@ def mcfaline_figueroa_2023(
 
 
 def op3(*, folder: str | Path | None = None, progress: bool = True) -> ad.AnnData:
-    """Blood cells of three donors under 144 compounds (Open Problems, OP3).
+    """Blood cells of three donors under 144 compounds (OP3, Szałata et al. 2024).
 
     From GEO, which publishes no checksum: the size and the kind of the file are checked. All
     compounds have one dose, but for positive controls.

@@ -128,7 +128,7 @@ SCREENS: dict[str, Screen] = {
     ),
     "op3": Screen(
         title="Blood cells of three donors, 144 compounds (Open Problems)",
-        citation="GEO GSE279945, https://www.ncbi.nlm.nih.gov/geo/query/acc.cgi?acc=GSE279945",
+        citation="Szałata et al. 2024, GEO GSE279945, https://www.ncbi.nlm.nih.gov/geo/query/acc.cgi?acc=GSE279945",
         url=f"{_GEO_SERIES}/GSE279nnn/GSE279945/suppl/GSE279945_sc_counts_processed.h5ad",
         known_hash=None,
         file_name="GSE279945_sc_counts_processed.h5ad",
