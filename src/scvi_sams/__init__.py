@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from scvi_sams import datasets, metrics, pl, pp, splits, tl
+from scvi_sams import baselines, datasets, metrics, pl, pp, splits, tl
 from scvi_sams._ensemble import fit_ensemble
 from scvi_sams.model._conditional import ConditionalVAE
 from scvi_sams.model._cpavae import CPAVAE
@@ -14,6 +14,7 @@ __all__ = [
     "SAMSVAE",
     "ConditionalVAE",
     "SVAEPlus",
+    "baselines",
     "datasets",
     "fit_ensemble",
     "metrics",

@@ -1,0 +1,233 @@
+"""What every baseline has in common: fitting to means, and predicting cells around one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import anndata as ad
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+
+from scvi_sams.data._labels import split_label
+from scvi_sams.data._names import as_tuple, listed, nearest
+from scvi_sams.evaluation._condition_table import ConditionTable, Parts
+from scvi_sams.evaluation._means import (
+    LOG1P_CP10K,
+    check_counts,
+    log_normalized,
+    mean_profiles,
+)
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+Array = npt.NDArray[np.float64]
+
+
+class Baseline(ABC):
+    """A simple prediction of perturbed cells, to be beaten.
+
+    Everything happens on the scale log(1 + counts per 10,000). A baseline predicts a mean per
+    condition and context (combination of covariate values) and nothing of how cells spread around
+    it: predicted cells are control cells of the context, moved to that mean.
+    """
+
+    def fit(
+        self,
+        adata: AnnData,
+        *,
+        perturbation_key: str,
+        control: str | Sequence[str],
+        delimiter: str | None = "+",
+        covariate_keys: str | Sequence[str] | None = None,
+        layer: str | None = None,
+        split_key: str | None = None,
+        seed: int = 0,
+    ) -> Self:
+        """Learn from raw counts.
+
+        Parameters
+        ----------
+        adata
+            Cells × genes; not changed.
+        perturbation_key
+            Column of obs with one label per cell.
+        control
+            Label of control cells, or several.
+        delimiter
+            What separates the parts of a combination; ``None`` if labels are never split.
+        covariate_keys
+            Columns of obs whose values make the contexts.
+        layer
+            Layer of the counts; ``X`` by default.
+        split_key
+            Column of obs; cells that are ``"train"`` or ``"val"`` in it are learned from, by
+            default all.
+        seed
+            Of what is random.
+
+        Returns
+        -------
+        The baseline itself.
+
+        Raises
+        ------
+        KeyError
+            If a column is missing.
+        ValueError
+            If values are no counts, a label is malformed, or a context has no control cells.
+        """
+        if split_key is not None:
+            if split_key not in adata.obs:
+                raise KeyError(
+                    f"obs has no column {split_key!r}{nearest(split_key, adata.obs.columns)}."
+                )
+            adata = adata[adata.obs[split_key].isin(["train", "val"]).to_numpy()]
+        self._control, self._delimiter = as_tuple(control), delimiter
+        self._covariate_keys = as_tuple(covariate_keys)
+        self._label_key = perturbation_key
+        self.gene_names = np.asarray(adata.var_names.astype(str))
+        table = ConditionTable.of(
+            adata,
+            perturbation_key=perturbation_key,
+            control=control,
+            delimiter=delimiter,
+            covariate_keys=covariate_keys,
+        )
+        counts = adata.X if layer is None else adata.layers[layer]
+        check_counts(counts, "X" if layer is None else f"layer {layer!r}")
+        means, n_cells = mean_profiles(
+            adata, table.of_cell, len(table.parts), units="counts", layer=layer
+        )
+        keys = list(zip(table.parts, table.covariates, strict=True))
+        self.means: dict[tuple[Parts, Parts], Array] = dict(zip(keys, means, strict=True))
+        self.n_cells = dict(zip(keys, n_cells.tolist(), strict=True))
+        self.perturbation_names = np.array(sorted({p for parts in table.parts for p in parts}))
+        self.contexts = sorted(set(table.covariates))
+        bare = [context for context in self.contexts if ((), context) not in self.means]
+        if bare:
+            raise ValueError(
+                f"There are no control cells in {listed(', '.join(x) for x in bare)}; every "
+                "context needs some, as the reference of effects there."
+                if self._covariate_keys
+                else "No cell is a control; name their label: `control=`."
+            )
+        is_control = table.is_control[table.of_cell]
+        self._control_cells = {
+            context: np.flatnonzero(is_control & (table.of_cell == keys.index(((), context))))
+            for context in self.contexts
+        }
+        self._controls = {
+            context: log_normalized(counts[rows]) for context, rows in self._control_cells.items()
+        }
+        self._fit(np.random.default_rng(seed))
+        return self
+
+    def predict(
+        self,
+        perturbations: str | Sequence[str],
+        *,
+        n_cells: int = 500,
+        covariates: Mapping[str, Any] | None = None,
+        seed: int = 0,
+    ) -> AnnData:
+        """Predict cells of conditions, in each of some contexts.
+
+        Parameters
+        ----------
+        perturbations
+            Conditions, written like the labels of the fit; seen or not.
+        n_cells
+            Most cells of each condition and context; there are never more than control cells.
+        covariates
+            Values of the covariates, one or several of each; all that were seen by default.
+        seed
+            Of the choice of control cells.
+
+        Returns
+        -------
+        AnnData of cells × genes: log1p counts per 10,000, said in ``uns["prediction"]["units"]``;
+        obs holds the label and the covariates. The mean of the cells of a condition is exactly
+        the prediction.
+
+        Raises
+        ------
+        RuntimeError
+            If the baseline is not fitted.
+        ValueError
+            If a perturbation or covariate value is unknown, or ``n_cells`` is less than 1.
+        """
+        if not hasattr(self, "means"):
+            raise RuntimeError(f"This {type(self).__name__} is not fitted; call `fit` first.")
+        if n_cells < 1:
+            raise ValueError(f"`n_cells` must be at least 1; it is {n_cells}.")
+        labels = as_tuple(perturbations)
+        if not labels:
+            raise ValueError("`perturbations` is empty; name at least one condition.")
+        parts = [self._parts(label) for label in labels]
+        rng = np.random.default_rng(seed)
+        x, obs = [], []
+        for context in self._asked(covariates or {}):
+            cells = self._controls[context]
+            chosen = np.sort(rng.permutation(cells.shape[0])[:n_cells])
+            cells = cells[chosen]
+            cells = np.asarray(cells.todense() if sparse.issparse(cells) else cells)
+            around = (cells - cells.mean(axis=0)).astype(np.float32)
+            for label, members in zip(labels, parts, strict=True):
+                x.append(around + self._mean(members, context).astype(np.float32))
+                row = {
+                    self._label_key: label,
+                    **dict(zip(self._covariate_keys, context, strict=True)),
+                }
+                obs.append(pd.DataFrame([row] * len(around)))
+        table = pd.concat(obs, ignore_index=True)
+        table.index = table.index.astype(str)
+        return ad.AnnData(
+            np.concatenate(x),
+            obs=table,
+            var=pd.DataFrame(index=self.gene_names),
+            uns={"prediction": {"units": LOG1P_CP10K, "by": type(self).__name__}},
+        )
+
+    def _fit(self, rng: np.random.Generator) -> None:
+        """Learn more than the means; nothing by default."""
+        return
+
+    @abstractmethod
+    def _mean(self, parts: Parts, context: Parts) -> Array:
+        """Predicted mean of a condition in a context, of shape ``(n_genes,)``."""
+
+    def _parts(self, label: str) -> Parts:
+        split = split_label(label, self._control, self._delimiter, "perturbations")
+        parts = tuple(sorted({part for part in split if part not in self._control}))
+        unknown = [part for part in parts if part not in self.perturbation_names]
+        if unknown:
+            raise ValueError(
+                f"{listed(unknown)} was not in the data of the fit"
+                f"{nearest(unknown[0], self.perturbation_names)}."
+            )
+        return parts
+
+    def _asked(self, covariates: Mapping[str, Any]) -> list[Parts]:
+        """Contexts with the asked values."""
+        for key, values in covariates.items():
+            if key not in self._covariate_keys:
+                raise ValueError(
+                    f"{key!r} is no covariate of the fit{nearest(key, self._covariate_keys)}."
+                )
+            known = sorted({c[self._covariate_keys.index(key)] for c in self.contexts})
+            for value in as_tuple(values):
+                if value not in known:
+                    raise ValueError(f"{key!r} has no value {value!r}{nearest(value, known)}.")
+        return [
+            context
+            for context in self.contexts
+            if all(
+                context[self._covariate_keys.index(key)] in as_tuple(values)
+                for key, values in covariates.items()
+            )
+        ]
