@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from scvi_sams import baselines, datasets, metrics, pl, pp, splits, tl
 from scvi_sams._ensemble import fit_ensemble
+from scvi_sams.evaluation._evaluate import evaluate
 from scvi_sams.model._conditional import ConditionalVAE
 from scvi_sams.model._cpavae import CPAVAE
 from scvi_sams.model._samsvae import SAMSVAE
@@ -16,6 +17,7 @@ __all__ = [
     "SVAEPlus",
     "baselines",
     "datasets",
+    "evaluate",
     "fit_ensemble",
     "metrics",
     "pl",

@@ -16,6 +16,7 @@ from scvi_sams.data._labels import split_label
 from scvi_sams.data._names import as_tuple, listed, nearest
 from scvi_sams.evaluation._condition_table import ConditionTable, Parts
 from scvi_sams.evaluation._means import (
+    COUNTS,
     LOG1P_CP10K,
     check_counts,
     log_normalized,
@@ -100,12 +101,10 @@ class Baseline(ABC):
         )
         counts = adata.X if layer is None else adata.layers[layer]
         check_counts(counts, "X" if layer is None else f"layer {layer!r}")
-        means, n_cells = mean_profiles(
-            adata, table.of_cell, len(table.parts), units="counts", layer=layer
-        )
+        profiles = mean_profiles(counts, table.of_cell, len(table.parts), units=COUNTS)
         keys = list(zip(table.parts, table.covariates, strict=True))
-        self.means: dict[tuple[Parts, Parts], Array] = dict(zip(keys, means, strict=True))
-        self.n_cells = dict(zip(keys, n_cells.tolist(), strict=True))
+        self.means: dict[tuple[Parts, Parts], Array] = dict(zip(keys, profiles.log, strict=True))
+        self.n_cells = dict(zip(keys, profiles.n_cells.tolist(), strict=True))
         self.perturbation_names = np.array(sorted({p for parts in table.parts for p in parts}))
         self.contexts = sorted(set(table.covariates))
         bare = [context for context in self.contexts if ((), context) not in self.means]
@@ -169,21 +168,12 @@ class Baseline(ABC):
         if not labels:
             raise ValueError("`perturbations` is empty; name at least one condition.")
         parts = [self._parts(label) for label in labels]
-        rng = np.random.default_rng(seed)
         x, obs = [], []
         for context in self._asked(covariates or {}):
-            cells = self._controls[context]
-            chosen = np.sort(rng.permutation(cells.shape[0])[:n_cells])
-            cells = cells[chosen]
-            cells = np.asarray(cells.todense() if sparse.issparse(cells) else cells)
-            around = (cells - cells.mean(axis=0)).astype(np.float32)
             for label, members in zip(labels, parts, strict=True):
-                x.append(around + self._mean(members, context).astype(np.float32))
-                row = {
-                    self._label_key: label,
-                    **dict(zip(self._covariate_keys, context, strict=True)),
-                }
-                obs.append(pd.DataFrame([row] * len(around)))
+                x.append(self.cells(members, context, n_cells=n_cells, seed=seed))
+                values = dict(zip(self._covariate_keys, context, strict=True))
+                obs.append(pd.DataFrame([{self._label_key: label} | values] * len(x[-1])))
         table = pd.concat(obs, ignore_index=True)
         table.index = table.index.astype(str)
         return ad.AnnData(
@@ -192,6 +182,29 @@ class Baseline(ABC):
             var=pd.DataFrame(index=self.gene_names),
             uns={"prediction": {"units": LOG1P_CP10K, "by": type(self).__name__}},
         )
+
+    def cells(
+        self, parts: Parts, context: Parts, *, n_cells: int = 500, seed: int = 0
+    ) -> npt.NDArray[np.float32]:
+        """Control cells of a context around the mean that is predicted there, cells × genes.
+
+        Parameters
+        ----------
+        parts
+            Perturbations of the condition.
+        context
+            Values of the covariates.
+        n_cells
+            Most cells.
+        seed
+            Of their choice.
+        """
+        controls = self._controls[context]
+        rng = np.random.default_rng(seed)
+        chosen = np.sort(rng.permutation(controls.shape[0])[:n_cells])
+        some = controls[chosen]
+        some = np.asarray(some.todense() if sparse.issparse(some) else some)
+        return (some - some.mean(axis=0) + self._mean(parts, context)).astype(np.float32)
 
     def _fit(self, rng: np.random.Generator) -> None:
         """Learn more than the means; nothing by default."""

@@ -68,6 +68,7 @@ class ConditionTable:
         control: str | Sequence[str] | None,
         delimiter: str | None = "+",
         covariate_keys: str | Sequence[str] | None = None,
+        require_control: bool = True,
     ) -> ConditionTable:
         """Read labels and covariates of all cells.
 
@@ -93,7 +94,7 @@ class ConditionTable:
             for label in labels.unique()
         }
         absent = [name for name in controls if name not in parts_of]
-        if absent:
+        if absent and require_control:
             raise ValueError(
                 f"No cell has the control {absent[0]!r} in column {perturbation_key!r}"
                 f"{nearest(absent[0], parts_of)}. Correct `control=`."
@@ -105,6 +106,11 @@ class ConditionTable:
             [tuple(kind[1:]) for kind in kinds],
             of_cell.astype(np.intp),
         )
+
+    @property
+    def keys(self) -> list[tuple[Parts, Parts]]:
+        """Perturbations and covariate values of each condition."""
+        return list(zip(self.parts, self.covariates, strict=True))
 
     @property
     def is_control(self) -> npt.NDArray[np.bool_]:

@@ -1,20 +1,18 @@
-"""Mean expression of conditions, on one stated scale, without a dense copy of the data."""
+"""Means of cells of conditions, on stated scales, without a dense copy of the data."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-if TYPE_CHECKING:
-    from anndata import AnnData
-
 Array = npt.NDArray[np.float64]
 
 TARGET_SUM = 1e4
-LOG1P_CP10K = "log1p counts per 10,000"
+COUNTS, LOG1P_CP10K = "counts", "log1p counts per 10,000"
 _CELLS_AT_ONCE = 4096
 
 
@@ -54,44 +52,57 @@ def check_counts(counts: Any, where: str) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Profiles:
+    """Means of the cells of groups, groups × genes; NaN for a group without cells.
+
+    Attributes
+    ----------
+    log
+        Of log1p counts per 10,000.
+    linear
+        Of counts per 10,000.
+    n_cells
+        Number of cells of each group.
+    """
+
+    log: Array
+    linear: Array
+    n_cells: npt.NDArray[np.int64]
+
+    def __getitem__(self, rows: Any) -> Profiles:
+        return Profiles(self.log[rows], self.linear[rows], self.n_cells[rows])
+
+
 def mean_profiles(
-    adata: AnnData,
-    group: npt.NDArray[np.intp],
-    n_groups: int,
-    *,
-    units: str,
-    layer: str | None = None,
-) -> tuple[Array, npt.NDArray[np.int64]]:
-    """Mean of log1p counts per 10,000 of the cells of each group.
+    values: Any, group: npt.NDArray[np.intp], n_groups: int, *, units: str
+) -> Profiles:
+    """Means of the cells of each group.
 
     Parameters
     ----------
-    adata
-        Cells × genes.
+    values
+        Cells × genes, dense or sparse.
     group
         Group of each cell, of shape ``(n_cells,)``; -1 leaves a cell out.
     n_groups
         Number of groups.
     units
         What the values are: ``"counts"``, or log1p counts per 10,000 already.
-    layer
-        Layer of the values; ``X`` by default.
-
-    Returns
-    -------
-    Means, groups × genes, NaN for a group without cells, and the number of cells of each group.
     """
-    values = adata.X if layer is None else adata.layers[layer]
     n_cells = np.bincount(group[group >= 0], minlength=n_groups)
-    total = np.zeros((n_groups, adata.n_vars))
-    for start in range(0, adata.n_obs, _CELLS_AT_ONCE):
-        rows = np.arange(start, min(start + _CELLS_AT_ONCE, adata.n_obs))
+    sums = [np.zeros((n_groups, values.shape[1])) for _ in range(2)]
+    for start in range(0, values.shape[0], _CELLS_AT_ONCE):
+        rows = np.arange(start, min(start + _CELLS_AT_ONCE, values.shape[0]))
         rows = rows[group[rows] >= 0]
         block = values[rows]
-        y = log_normalized(block) if units == "counts" else block
+        y = log_normalized(block) if units == COUNTS else block
         member = sparse.csr_matrix(
             (np.ones(len(rows)), (group[rows], np.arange(len(rows)))), (n_groups, len(rows))
         )
-        total += np.asarray((member @ y).todense() if sparse.issparse(y) else member @ y)
+        for total, of_cells in zip(sums, (y, np.expm1(y)), strict=True):
+            added = member @ of_cells
+            total += added.toarray() if sparse.issparse(added) else added
     with np.errstate(invalid="ignore", divide="ignore"):
-        return total / n_cells[:, None], n_cells
+        log, linear = (total / n_cells[:, None] for total in sums)
+    return Profiles(log, linear, n_cells)
