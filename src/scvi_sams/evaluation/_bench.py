@@ -38,6 +38,7 @@ class Bench:
         self.table, self.rows, self.genes = table, rows, genes
         self.keys = [table.keys[row] for row in rows]
         self.contexts = sorted({values for _, values in self.keys})
+        self.context = np.array([self.contexts.index(values) for _, values in self.keys])
         self.perturbed: dict[Parts, Array] = {}
         self.targets = np.array([np.isin(genes, parts) for parts, _ in self.keys], dtype=bool)
 
@@ -77,10 +78,9 @@ class Bench:
     def predicted_by(self, baseline: Baseline) -> Profiles:
         """Profiles that a baseline predicts."""
         log, linear = (np.empty((len(self.keys), len(self.genes))) for _ in range(2))
-        for start in range(0, len(self.keys), _CONDITIONS_AT_ONCE):
-            for row in range(start, min(start + _CONDITIONS_AT_ONCE, len(self.keys))):
-                cells = baseline.cells(*self.keys[row])
-                log[row], linear[row] = cells.mean(axis=0), np.expm1(cells).mean(axis=0)
+        for row, key in enumerate(self.keys):
+            cells = baseline.cells(*key)
+            log[row], linear[row] = cells.mean(axis=0), np.expm1(cells).mean(axis=0)
         return Profiles(log, linear, np.ones(len(self.keys), dtype=np.int64))
 
     def scores(
@@ -89,8 +89,8 @@ class Bench:
         """Metrics of each condition, and predicted and observed effects, conditions × genes."""
         found: dict[str, Array] = {}
         effects = np.empty_like(predicted.log), np.empty_like(predicted.log)
-        for context in self.contexts:
-            here = np.array([values == context for _, values in self.keys])
+        for code, context in enumerate(self.contexts):
+            here = self.context == code
             control = truth[[self.table.keys.index(((), context))]]
             observed = truth[self.rows[here]]
             nowhere = np.full(len(self.genes), np.nan)

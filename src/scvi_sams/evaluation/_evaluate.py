@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from scvi_sams.evaluation._baseline import Baseline
 
+Array = npt.NDArray[np.float64]
+
 _MOST_DRAWS, _MOST_VALUES = 200, 2e8
 BASELINES: dict[str, type[Baseline]] = {
     cls.__name__: cls for cls in (ControlMean, PerturbedMean, Additive, LinearAdditive)
@@ -148,7 +150,10 @@ def evaluate(
     )
     scored[CEILING] = bench.scores(one[bench.rows], other)
     per_perturbation = pd.concat({name: one for name, (one, _) in scored.items()}, names=["model"])
-    joint = {name: _joint(effects, n_bootstrap, seed) for name, (_, effects) in scored.items()}
+    joint = {
+        name: _joint(*effects, bench.context, n_bootstrap, seed)
+        for name, (_, effects) in scored.items()
+    }
     return Evaluation(
         per_perturbation,
         summarised(per_perturbation, joint, n_bootstrap, seed),
@@ -224,18 +229,24 @@ def _halves(table: ConditionTable, seed: int) -> npt.NDArray[np.intp]:
 
 
 def _joint(
-    effects: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]], n_bootstrap: int, seed: int
+    predicted: Array,
+    observed: Array,
+    context: npt.NDArray[np.intp],
+    n_bootstrap: int,
+    seed: int,
 ) -> dict[str, tuple[float, float, float, int]]:
-    predicted, observed = effects
-    rng = np.random.default_rng(seed)
-    means = joint_scores(predicted, observed)
+    """Metrics of all conditions together, with bootstrap intervals over conditions."""
+    rng, n = np.random.default_rng(seed), len(observed)
     n_draws = min(n_bootstrap, _MOST_DRAWS, max(int(_MOST_VALUES / observed.size), 2))
-    draws = []
-    for _ in range(n_draws):
-        rows = rng.integers(len(observed), size=len(observed))
-        draws.append(list(joint_scores(predicted[rows], observed[rows]).values()))
-    lower, upper = np.nanquantile(np.array(draws), [0.025, 0.975], axis=0)
+    rows = [np.arange(n), *rng.integers(n, size=(n_draws, n))]
+    scores = pd.DataFrame([joint_scores(predicted[r], observed[r], context[r]) for r in rows])
+    drawn = scores.iloc[1:]
     return {
-        metric: (value, float(low), float(high), len(observed))
-        for (metric, value), low, high in zip(means.items(), lower, upper, strict=True)
+        str(metric): (
+            float(values.iloc[0]),
+            float(drawn[metric].quantile(0.025)),
+            float(drawn[metric].quantile(0.975)),
+            n,
+        )
+        for metric, values in scores.items()
     }

@@ -91,7 +91,8 @@ def _interval(
     values: npt.NDArray[np.float64], drawn: npt.NDArray[np.int64]
 ) -> tuple[float, float, float]:
     if not len(values):
-        return (float("nan"),) * 3
+        return float("nan"), float("nan"), float("nan")
     total = drawn.sum(axis=1)
     means = (drawn @ values)[total > 0] / total[total > 0]
-    return float(values.mean()), *(float(x) for x in np.quantile(means, [0.025, 0.975]))
+    lower, upper = np.quantile(means, [0.025, 0.975])
+    return float(values.mean()), float(lower), float(upper)

@@ -89,22 +89,29 @@ class Truth:
         return scores
 
 
-def joint_scores(predicted: Array, observed: Array) -> dict[str, float]:
-    """Metrics of all conditions together.
+def joint_scores(
+    predicted: Array, observed: Array, context: npt.NDArray[np.intp]
+) -> dict[str, float]:
+    """Metrics of all conditions together; collapse is one of each context, on average.
 
     Parameters
     ----------
     predicted, observed
-        Differences of mean log profiles from control, conditions × genes, of all contexts.
+        Differences of mean log profiles from control, conditions × genes.
+    context
+        Code of each condition's context.
     """
     predicted, observed = predicted / np.log(2), observed / np.log(2)
     n_top = min(_N_TOP, observed.shape[1])
-    several = len(observed) > 1
+    parts = [context == code for code in np.unique(context)]
+    several = [part for part in parts if part.sum() > 1]
+    of_context = {
+        "variance_ratio": [variance_ratio(predicted[part], observed[part]) for part in several],
+        "similarity": [mean_similarity(predicted[part]) for part in several],
+    }
     return {
         "ate_pearson": ate_pearson(predicted, observed),
         "ate_r2": ate_r2(predicted, observed),
         "ate_pearson_top20": ate_pearson(predicted, observed, n_top=n_top),
         "ate_r2_top20": ate_r2(predicted, observed, n_top=n_top),
-        "variance_ratio": variance_ratio(predicted, observed) if several else float("nan"),
-        "similarity": mean_similarity(predicted) if several else float("nan"),
-    }
+    } | {name: float(np.mean(x)) if x else float("nan") for name, x in of_context.items()}
