@@ -213,7 +213,7 @@ def test_common_genes_are_compared_if_asked(screens):
 
 def test_a_condition_of_one_cell_is_left_out_and_named(screens):
     _, test = screens
-    keep = (test.obs["perturbation"] != "P03").to_numpy()
+    keep = (test.obs["perturbation"] != "P03").to_numpy().copy()
     keep[np.flatnonzero(~keep)[:1]] = True
     with pytest.warns(UserWarning, match="'P03' is left out, with fewer than 2 cells"):
         found = sams.evaluate(cells_of(test), test[keep].copy(), **COLUMNS, n_bootstrap=10)
