@@ -140,5 +140,5 @@ def test_with_too_many_names_only_some_are_written_each_at_its_row():
 
 
 def test_effects_on_genes_are_not_drawn_as_those_on_dimensions():
-    with pytest.raises(ValueError, match="effects are on genes.*`volcano`"):
+    with pytest.raises(ValueError, match=r"effects are on genes.*`volcano`"):
         sams.pl.effects(standins.ate())
