@@ -14,6 +14,7 @@ from scipy import sparse
 
 from scvi_sams.data._labels import split_label
 from scvi_sams.data._names import as_tuple, listed, nearest
+from scvi_sams.data._sources import obs_column
 from scvi_sams.evaluation._condition_table import ConditionTable, Parts
 from scvi_sams.evaluation._means import (
     COUNTS,
@@ -83,11 +84,8 @@ class Baseline(ABC):
             If values are no counts, a label is malformed, or a context has no control cells.
         """
         if split_key is not None:
-            if split_key not in adata.obs:
-                raise KeyError(
-                    f"obs has no column {split_key!r}{nearest(split_key, adata.obs.columns)}."
-                )
-            adata = adata[adata.obs[split_key].isin(["train", "val"]).to_numpy()]
+            split = obs_column(adata, split_key, "split_key")
+            adata = adata[split.isin(["train", "val"]).to_numpy()]
         self._control, self._delimiter = as_tuple(control), delimiter
         self._covariate_keys = as_tuple(covariate_keys)
         self._label_key = perturbation_key
@@ -102,9 +100,10 @@ class Baseline(ABC):
         counts = adata.X if layer is None else adata.layers[layer]
         check_counts(counts, "X" if layer is None else f"layer {layer!r}")
         profiles = mean_profiles(counts, table.of_cell, len(table.parts), units=COUNTS)
-        keys = list(zip(table.parts, table.covariates, strict=True))
-        self.means: dict[tuple[Parts, Parts], Array] = dict(zip(keys, profiles.log, strict=True))
-        self.n_cells = dict(zip(keys, profiles.n_cells.tolist(), strict=True))
+        self.means: dict[tuple[Parts, Parts], Array] = dict(
+            zip(table.keys, profiles.log, strict=True)
+        )
+        self.n_cells = dict(zip(table.keys, profiles.n_cells.tolist(), strict=True))
         self.perturbation_names = np.array(sorted({p for parts in table.parts for p in parts}))
         self.contexts = sorted(set(table.covariates))
         bare = [context for context in self.contexts if ((), context) not in self.means]
@@ -115,13 +114,9 @@ class Baseline(ABC):
                 if self._covariate_keys
                 else "No cell is a control; name their label: `control=`."
             )
-        is_control = table.is_control[table.of_cell]
-        self._control_cells = {
-            context: np.flatnonzero(is_control & (table.of_cell == keys.index(((), context))))
-            for context in self.contexts
-        }
         self._controls = {
-            context: log_normalized(counts[rows]) for context, rows in self._control_cells.items()
+            context: log_normalized(counts[table.of_cell == table.keys.index(((), context))])
+            for context in self.contexts
         }
         self._fit(np.random.default_rng(seed))
         return self

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scvi_sams.data._names import as_tuple, listed
+from scvi_sams.data._sources import obs_column
 from scvi_sams.evaluation._condition_table import ConditionTable
 from scvi_sams.evaluation._split_record import check_shares, stratified_ranks, write_split
 
@@ -139,9 +140,7 @@ def check_no_leak(
         delimiter=delimiter,
         covariate_keys=covariate_keys,
     )
-    if split_key not in adata.obs:
-        raise KeyError(f"obs has no column {split_key!r}; a function of `splits` writes it.")
-    is_test = (adata.obs[split_key] == "test").to_numpy()
+    is_test = (obs_column(adata, split_key, "split_key") == "test").to_numpy()
     tested, learned = (np.zeros(len(table.parts), dtype=bool) for _ in range(2))
     tested[table.of_cell[is_test]] = True
     learned[table.of_cell[~is_test]] = True
