@@ -12,10 +12,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from scvi_sams.data._labels import split_label
 from scvi_sams.data._names import as_tuple, listed, nearest
 from scvi_sams.data._sources import obs_column
-from scvi_sams.evaluation._condition_table import ConditionTable, Parts
+from scvi_sams.evaluation._condition_table import ConditionTable, Parts, perturbations_of
 from scvi_sams.evaluation._means import (
     COUNTS,
     LOG1P_CP10K,
@@ -210,8 +209,7 @@ class Baseline(ABC):
         """Predicted mean of a condition in a context, of shape ``(n_genes,)``."""
 
     def _parts(self, label: str) -> Parts:
-        split = split_label(label, self._control, self._delimiter, "perturbations")
-        parts = tuple(sorted({part for part in split if part not in self._control}))
+        parts = perturbations_of(label, self._control, self._delimiter)
         unknown = [part for part in parts if part not in self.perturbation_names]
         if unknown:
             raise ValueError(

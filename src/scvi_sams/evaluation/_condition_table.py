@@ -41,6 +41,20 @@ def column(adata: AnnData, key: str) -> pd.Series:
     return values.astype(str)
 
 
+def perturbations_of(
+    label: str, controls: Parts, delimiter: str | None, where: str = "perturbations"
+) -> Parts:
+    """Perturbations that a label names, sorted; none for control.
+
+    Raises
+    ------
+    ValueError
+        If the label is malformed.
+    """
+    parts = split_label(label, controls, delimiter, where)
+    return tuple(sorted({part for part in parts if part not in controls}))
+
+
 @dataclass(frozen=True)
 class ConditionTable:
     """The conditions of some cells: what they received, and in which covariate values.
@@ -82,15 +96,7 @@ class ConditionTable:
         labels, controls = column(adata, perturbation_key), as_tuple(control)
         covariates = [column(adata, key) for key in as_tuple(covariate_keys)]
         parts_of = {
-            label: tuple(
-                sorted(
-                    {
-                        part
-                        for part in split_label(label, controls, delimiter, perturbation_key)
-                        if part not in controls
-                    }
-                )
-            )
+            label: perturbations_of(label, controls, delimiter, perturbation_key)
             for label in labels.unique()
         }
         absent = [name for name in controls if name not in parts_of]

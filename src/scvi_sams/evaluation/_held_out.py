@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scvi_sams.data._names import as_tuple, listed
+from scvi_sams.data._names import as_tuple, listed, nearest
 from scvi_sams.data._sources import obs_column
-from scvi_sams.evaluation._condition_table import ConditionTable
+from scvi_sams.evaluation._condition_table import ConditionTable, perturbations_of
 from scvi_sams.evaluation._split_record import check_shares, stratified_ranks, write_split
 
 if TYPE_CHECKING:
@@ -70,27 +70,71 @@ class HeldOut:
                 f"There is no {what} to hold out without making a perturbation unknown."
             )
 
+    def choose(self, labels: Sequence[str], candidates: Sequence[bool], what: str) -> None:
+        """Hold out the candidates of some labels.
+
+        Raises
+        ------
+        ValueError
+            If there are no labels, or one is no candidate or shows a perturbation that no
+            condition left does.
+        """
+        if not labels:
+            raise ValueError(f"`held_out` is empty; name at least one {what}.")
+        row_of = {self.table.parts[row]: row for row in np.flatnonzero(candidates)}
+        settings = self._settings
+        for label in labels:
+            parts = perturbations_of(label, as_tuple(settings["control"]), settings["delimiter"])
+            if parts not in row_of:
+                raise ValueError(
+                    f"{label!r} is no {what} of the data"
+                    f"{nearest(label, [self.table.name(row) for row in row_of.values()])}."
+                )
+            self.is_out[row_of[parts]] = True
+        left = {part for row in np.flatnonzero(~self.is_out) for part in self.table.parts[row]}
+        for row in np.flatnonzero(self.is_out):
+            unknown = sorted(set(self.table.parts[row]) - left)
+            if unknown:
+                raise ValueError(
+                    f"Without {self.table.name(row)!r} no cell shows {listed(unknown)}; "
+                    f"hold out a {what} whose perturbations others show too."
+                )
+        settings["held_out"] = list(labels)
+
     def write(
-        self, method: str, control_share: float, validation_share: float, seed: int, key_added: str
+        self,
+        method: str,
+        control_share: float,
+        validation_share: float,
+        seed: int,
+        key_added: str,
+        *,
+        seen_share: float = 0.0,
     ) -> None:
-        """Write the split: held-out conditions and some of the control cells are for test.
+        """Write the split: held-out conditions and some cells of the others are for test.
 
         Raises
         ------
         ValueError
             If a share is not between 0 and 1.
         """
-        check_shares(control_share=control_share, validation_share=validation_share)
+        check_shares(
+            control_share=control_share, validation_share=validation_share, seen_share=seen_share
+        )
         table = self.table
         rank = stratified_ranks(table.of_cell, np.random.default_rng([seed, 1]))
         is_control, is_out = table.is_control[table.of_cell], self.is_out[table.of_cell]
-        is_test = is_out | (is_control & (rank < control_share))
-        shift = np.where(is_control, control_share, 0)
+        shift = np.where(is_control, control_share, seen_share)
+        is_test = is_out | (rank < shift)
         is_validation = ~is_test & (rank < shift + validation_share * (1 - shift))
         settings = self._settings | {
             key: list(as_tuple(self._settings.get(key))) for key in ("control", "covariate_keys")
         }
-        shares = {"control_share": control_share, "validation_share": validation_share}
+        shares = {
+            "control_share": control_share,
+            "validation_share": validation_share,
+            "seen_share": seen_share or None,
+        }
         write_split(
             self._adata,
             is_test,

@@ -84,7 +84,9 @@ def combinations(
     perturbation_key: str,
     control: str | Sequence[str],
     delimiter: str = "+",
+    held_out: Sequence[str] | None = None,
     test_share: float = 0.3,
+    seen_share: float = 0.0,
     control_share: float = 0.2,
     validation_share: float = 0.2,
     seed: int = 0,
@@ -106,9 +108,14 @@ def combinations(
         Label of control cells, or several.
     delimiter
         What separates the parts of a combination.
+    held_out
+        Labels of the combinations to hold out; drawn at random by default.
     test_share
         Share of the combinations to hold out. Fewer are where more would leave a perturbation
-        without any training cell.
+        without any training cell. Not read with ``held_out``.
+    seen_share
+        Share of the cells of every other condition in test too: one training then shows how well
+        conditions are predicted that were seen, and that were not.
     control_share
         Share of the control cells in test, as the reference of what is observed there.
     validation_share
@@ -121,22 +128,27 @@ def combinations(
     KeyError
         If a column is missing.
     ValueError
-        If a label is malformed, a share is not between 0 and 1, no cell is a control, or there is
-        nothing that can be held out.
+        If a label is malformed, a share is not between 0 and 1, no cell is a control, there is
+        nothing that can be held out, or what shall be is no combination of the data or shows a
+        perturbation that no other condition does.
     """
-    held_out = HeldOut(
-        adata, perturbation_key=perturbation_key, control=control, delimiter=delimiter
+    out = HeldOut(adata, perturbation_key=perturbation_key, control=control, delimiter=delimiter)
+    table = out.table
+    is_combination = [len(parts) > 1 for parts in table.parts]
+    if held_out is None:
+        out.draw(is_combination, test_share, seed, "combination")
+    else:
+        out.choose(as_tuple(held_out), is_combination, "combination")
+    out.write(
+        "combinations", control_share, validation_share, seed, key_added, seen_share=seen_share
     )
-    table = held_out.table
-    held_out.draw([len(parts) > 1 for parts in table.parts], test_share, seed, "combination")
-    held_out.write("combinations", control_share, validation_share, seed, key_added)
     alone = {
         parts[0]
-        for parts, is_out in zip(table.parts, held_out.is_out, strict=True)
+        for parts, is_out in zip(table.parts, out.is_out, strict=True)
         if len(parts) == 1 and not is_out
     }
     n_seen = np.array([len(alone.intersection(parts)) for parts in table.parts])
-    adata.obs[f"{key_added}_parts_seen"] = np.where(held_out.is_out, n_seen, -1)[table.of_cell]
+    adata.obs[f"{key_added}_parts_seen"] = np.where(out.is_out, n_seen, -1)[table.of_cell]
 
 
 def inverse_combinations(
