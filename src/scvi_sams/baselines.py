@@ -7,5 +7,14 @@ from scvi_sams.evaluation._mean_baselines import (
     LinearAdditive,
     PerturbedMean,
 )
+from scvi_sams.evaluation._network_baselines import DecoderOnly, LatentAdditive
 
-__all__ = ["Additive", "Baseline", "ControlMean", "LinearAdditive", "PerturbedMean"]
+__all__ = [
+    "Additive",
+    "Baseline",
+    "ControlMean",
+    "DecoderOnly",
+    "LatentAdditive",
+    "LinearAdditive",
+    "PerturbedMean",
+]

@@ -101,6 +101,25 @@ def test_linear_additive_is_ridge_regression_of_cells(screen):
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+def test_linear_additive_without_a_penalty_is_least_squares(screen):
+    baseline = sams.baselines.LinearAdditive(alpha=0).fit(screen, **COLUMNS, covariate_keys="line")
+    means = means_of(screen)
+    n = screen.obs.groupby(["perturbation", "line"]).size()
+    # an intercept and both lines: one more column than can be told apart
+    design = np.array(
+        [
+            [p in label.split("+") for p in "ABC"] + [line == "x", line == "y", 1]
+            for label, line in means.index
+        ],
+        dtype=float,
+    )
+    root = np.sqrt(n.loc[means.index].to_numpy())[:, None]
+    weights = np.linalg.lstsq(design * root, means.to_numpy() * root, rcond=None)[0]
+    for (label, line), expected in zip(means.index, design @ weights, strict=True):
+        parts = () if label == "control" else tuple(label.split("+"))
+        np.testing.assert_allclose(baseline.mean(parts, (line,)), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", BASELINES)
 def test_cells_say_what_they_are(screen, name):
     before = screen.copy()

@@ -165,3 +165,39 @@ def test_bad_input_is_named_and_leaves_the_cells_alone(screen, split, arguments,
         getattr(sams.splits, split)(screen, **arguments)
     pd.testing.assert_frame_equal(screen.obs, before.obs)
     assert not screen.uns
+
+
+def test_combinations_can_be_held_out_by_name_in_any_order(screen):
+    sams.splits.combinations(screen, **COLUMNS, held_out=["D+C", "A+B"])
+    assert conditions_in(screen, "test") == {"control", "A+B", "B+A", "C+D"}
+    assert screen.uns["split"]["held_out"] == ["D+C", "A+B"]
+    sams.splits.check_no_leak(screen, **COLUMNS)
+
+
+def test_cells_of_seen_conditions_stand_beside_held_out_combinations(screen):
+    sams.splits.combinations(
+        screen, **COLUMNS, held_out=["A+B"], seen_share=0.25, control_share=0.5
+    )
+    counts = screen.obs.groupby("perturbation")["split"].value_counts().unstack()
+    assert counts.loc["C"].to_dict() == {"train": 24, "val": 6, "test": 10}
+    assert counts.loc["control", "test"] == 20
+    assert counts.loc["A+B", "test"] == 40
+    assert (screen.obs["split_parts_seen"] >= 0).sum() == 80
+
+
+@pytest.mark.parametrize(
+    ("held_out", "message"),
+    [
+        pytest.param(["A+Z"], "'A+Z' is no combination of the data", id="unknown"),
+        pytest.param(["A"], "'A' is no combination", id="single"),
+        pytest.param(
+            ["E+F"], "Without 'E+F' no cell shows 'E', 'F'", id="only one that shows them"
+        ),
+        pytest.param([], "`held_out` is empty", id="none"),
+    ],
+)
+def test_what_cannot_be_held_out_is_refused(screen, held_out, message):
+    before = screen.copy()
+    with pytest.raises(ValueError, match=re.escape(message)):
+        sams.splits.combinations(screen, **COLUMNS, held_out=held_out)
+    assert list(screen.obs) == list(before.obs)

@@ -16,11 +16,16 @@ def listed(names: Iterable[object], most: int = 5) -> str:
     return f"{shown} and {len(quoted) - most} more" if len(quoted) > most else shown
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Say which known names resemble ``name``: ``; nearest: 'b', 'c'``, or nothing at all."""
+def resembling(name: str, known: Iterable[str]) -> list[str]:
+    """Known names that are like ``name``, the most alike first; three at most."""
     known = list(known)
     matches = [candidate for candidate in known if candidate.lower() == name.lower()]
-    matches = matches or get_close_matches(name, known, n=3, cutoff=0.5)
+    return matches or get_close_matches(name, known, n=3, cutoff=0.5)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which known names resemble ``name``: ``; nearest: 'b', 'c'``, or nothing at all."""
+    matches = resembling(name, known)
     return f"; nearest: {listed(matches)}" if matches else ""
 
 

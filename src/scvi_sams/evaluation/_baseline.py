@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import anndata as ad
 import numpy as np
@@ -29,6 +31,25 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class FittedCells:
+    """The cells that a baseline learns from.
+
+    Attributes
+    ----------
+    counts
+        Raw counts, cells × genes.
+    table
+        Their conditions, in the order of the means.
+    is_validation
+        Which cells are ``"val"`` in the split, of shape ``(n_cells,)``; none without a split.
+    """
+
+    counts: Any
+    table: ConditionTable
+    is_validation: npt.NDArray[np.bool_]
+
+
 class Baseline(ABC):
     """A simple prediction of perturbed cells, to be beaten.
 
@@ -36,6 +57,8 @@ class Baseline(ABC):
     condition and context (combination of covariate values) and nothing of how cells spread around
     it: predicted cells are control cells of the context, moved to that mean.
     """
+
+    _is_of_means: ClassVar[bool] = False  # whether it is arithmetic of means, on any scale
 
     def fit(
         self,
@@ -82,9 +105,11 @@ class Baseline(ABC):
         ValueError
             If values are no counts, a label is malformed, or a context has no control cells.
         """
+        is_validation = np.zeros(adata.n_obs, dtype=bool)
         if split_key is not None:
             split = obs_column(adata, split_key, "split_key")
-            adata = adata[split.isin(["train", "val"]).to_numpy()]
+            is_fitted = split.isin(["train", "val"]).to_numpy()
+            adata, is_validation = adata[is_fitted], split.isin(["val"]).to_numpy()[is_fitted]
         self._control, self._delimiter = as_tuple(control), delimiter
         self._covariate_keys = as_tuple(covariate_keys)
         self._label_key = perturbation_key
@@ -117,7 +142,14 @@ class Baseline(ABC):
             context: log_normalized(counts[table.of_cell == table.keys.index(((), context))])
             for context in self.contexts
         }
-        self._fit(np.random.default_rng(seed))
+        cells = FittedCells(counts, table, is_validation)
+        self._fit(cells, np.random.default_rng(seed))
+        self._of_linear: Baseline | None = None
+        if self._is_of_means:
+            self._of_linear = copy.copy(self)
+            logs = np.log1p(profiles.linear, out=profiles.linear)
+            self._of_linear.means = dict(zip(table.keys, logs, strict=True))
+            self._of_linear._fit(cells, np.random.default_rng(seed))
         return self
 
     def predict(
@@ -198,15 +230,37 @@ class Baseline(ABC):
         chosen = np.sort(rng.permutation(controls.shape[0])[:n_cells])
         some = controls[chosen]
         some = np.asarray(some.todense() if sparse.issparse(some) else some)
-        return (some - some.mean(axis=0) + self._mean(parts, context)).astype(np.float32)
+        return (some - some.mean(axis=0) + self.mean(parts, context)).astype(np.float32)
 
-    def _fit(self, rng: np.random.Generator) -> None:
+    def mean(self, parts: Parts, context: Parts) -> Array:
+        """Predicted mean of a condition in a context, of shape ``(n_genes,)``."""
+        return self._mean(parts, context)
+
+    def linear_mean(self, parts: Parts, context: Parts) -> Array | None:
+        r"""Predicted mean counts per 10,000, of shape ``(n_genes,)``.
+
+        It is :math:`e^m - 1` with m the baseline's arithmetic of :math:`\log(1 + \bar u)` in place
+        of mean logs, of the mean counts per 10,000 :math:`\bar u` of conditions: with log fold
+        changes in place of changes of mean logs, from which those of genes that few cells express
+        do not follow. None of a network, which learned mean logs alone.
+        """
+        if self._of_linear is None:
+            return None
+        return np.maximum(np.expm1(self._of_linear.mean(parts, context)), 0)
+
+    def _fit(self, cells: FittedCells, rng: np.random.Generator) -> None:
         """Learn more than the means; nothing by default."""
         return
 
     @abstractmethod
     def _mean(self, parts: Parts, context: Parts) -> Array:
         """Predicted mean of a condition in a context, of shape ``(n_genes,)``."""
+
+    def _indicators(self, parts: Parts, context: Parts) -> Array:
+        """Indicators of perturbations and then contexts; the latter zero if there is only one."""
+        received = [name in parts for name in self.perturbation_names]
+        where = [len(self.contexts) > 1 and context == other for other in self.contexts]
+        return np.array(received + where, dtype=float)
 
     def _parts(self, label: str) -> Parts:
         parts = perturbations_of(label, self._control, self._delimiter)

@@ -55,6 +55,13 @@ def perturbations_of(
     return tuple(sorted({part for part in parts if part not in controls}))
 
 
+def name_of(key: tuple[Parts, Parts]) -> str:
+    """Name of a condition for messages, such as ``A+B in donor1``."""
+    parts, values = key
+    label = "+".join(parts) or "control"
+    return f"{label} in {', '.join(values)}" if values else label
+
+
 @dataclass(frozen=True)
 class ConditionTable:
     """The conditions of some cells: what they received, and in which covariate values.
@@ -99,12 +106,18 @@ class ConditionTable:
             label: perturbations_of(label, controls, delimiter, perturbation_key)
             for label in labels.unique()
         }
-        absent = [name for name in controls if name not in parts_of]
-        if absent and require_control:
-            raise ValueError(
-                f"No cell has the control {absent[0]!r} in column {perturbation_key!r}"
-                f"{nearest(absent[0], parts_of)}. Correct `control=`."
+        if require_control:
+            # cells of two control guides carry both, and those of a gene and a control one
+            split = (
+                split_label(label, controls, delimiter, perturbation_key) for label in parts_of
             )
+            carried = {*parts_of, *(part for parts in split for part in parts)}
+            absent = [name for name in controls if name not in carried]
+            if absent:
+                raise ValueError(
+                    f"No cell has the control {absent[0]!r} in column {perturbation_key!r}"
+                    f"{nearest(absent[0], parts_of)}. Correct `control=`."
+                )
         keys = list(zip(labels.map(parts_of), *covariates, strict=True))
         of_cell, kinds = pd.factorize(pd.Series(keys, dtype=object))
         return cls(
@@ -127,8 +140,6 @@ class ConditionTable:
         """Which cells belong to some of the conditions."""
         return conditions[self.of_cell]
 
-    def name(self, condition: int, delimiter: str = "+") -> str:
-        """Name of a condition for messages, such as ``A+B in donor1``."""
-        label = delimiter.join(self.parts[condition]) or "control"
-        values = self.covariates[condition]
-        return f"{label} in {', '.join(values)}" if values else label
+    def name(self, condition: int | np.integer) -> str:
+        """Name of a condition for messages."""
+        return name_of((self.parts[condition], self.covariates[condition]))

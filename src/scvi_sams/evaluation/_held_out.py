@@ -88,7 +88,7 @@ class HeldOut:
             if parts not in row_of:
                 raise ValueError(
                     f"{label!r} is no {what} of the data"
-                    f"{nearest(label, [self.table.name(row) for row in row_of.values()])}."
+                    f"{nearest(label, [self.table.name(int(row)) for row in row_of.values()])}."
                 )
             self.is_out[row_of[parts]] = True
         left = {part for row in np.flatnonzero(~self.is_out) for part in self.table.parts[row]}
@@ -96,7 +96,7 @@ class HeldOut:
             unknown = sorted(set(self.table.parts[row]) - left)
             if unknown:
                 raise ValueError(
-                    f"Without {self.table.name(row)!r} no cell shows {listed(unknown)}; "
+                    f"Without {self.table.name(int(row))!r} no cell shows {listed(unknown)}; "
                     f"hold out a {what} whose perturbations others show too."
                 )
         settings["held_out"] = list(labels)

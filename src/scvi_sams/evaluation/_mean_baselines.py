@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
+from scipy import sparse
 from sklearn.linear_model import Ridge
 
-from scvi_sams.evaluation._baseline import Array, Baseline
+from scvi_sams.evaluation._baseline import Array, Baseline, FittedCells
 from scvi_sams.evaluation._condition_table import Parts
 
 
@@ -15,6 +17,8 @@ class ControlMean(Baseline):
     .. math::
         \hat x_{p,c} = \bar x_{0,c}
     """
+
+    _is_of_means = True
 
     def _mean(self, parts: Parts, context: Parts) -> Array:
         return self.means[(), context]
@@ -30,19 +34,27 @@ class PerturbedMean(Baseline):
     with :math:`P_c` the perturbed conditions of the context; those of all contexts if it has none.
     """
 
+    _is_of_means = True
+
+    def _fit(self, cells: FittedCells, rng: np.random.Generator) -> None:
+        self._mean_effects: dict[Parts, Array] = {}
+
     def _mean(self, parts: Parts, context: Parts) -> Array:
         control = self.means[(), context]
         return control + self._mean_effect(context) if parts else control
 
     def _mean_effect(self, context: Parts) -> Array:
-        effects = [
-            (where, mean - self.means[(), where])
-            for (parts, where), mean in self.means.items()
-            if parts
-        ]
-        here = [effect for where, effect in effects if where == context]
-        every = here or [effect for _, effect in effects]
-        return np.mean(every, axis=0) if every else np.zeros(len(self.gene_names))
+        if context not in self._mean_effects:
+            self._mean_effects[context] = self._mean_over_conditions(context)
+        return self._mean_effects[context]
+
+    def _mean_over_conditions(self, context: Parts) -> Array:
+        perturbed = [key for key in self.means if key[0]]
+        chosen = [key for key in perturbed if key[1] == context] or perturbed
+        total = np.zeros(len(self.gene_names))
+        for parts, where in chosen:  # a list of effects would be as large as all means
+            total += self.means[parts, where] - self.means[(), where]
+        return total / max(len(chosen), 1)
 
 
 class Additive(PerturbedMean):
@@ -93,24 +105,32 @@ class LinearAdditive(Baseline):
         Penalty :math:`\alpha`, in cells.
     """
 
+    _is_of_means = True
+
     def __init__(self, *, alpha: float = 1.0) -> None:
         if alpha < 0:
             raise ValueError(f"`alpha` must not be negative; it is {alpha!r}.")
         self.alpha = alpha
 
-    def _fit(self, rng: np.random.Generator) -> None:
-        self._column = {name: i for i, name in enumerate(self.perturbation_names)}
-        design = np.stack([self._design(*key) for key in self.means])
+    def _fit(self, cells: FittedCells, rng: np.random.Generator) -> None:
+        names = [*self.perturbation_names, *(self.contexts if len(self.contexts) > 1 else ())]
+        self._column = {name: column for column, name in enumerate(names)}
+        columns = [self._received(*key) for key in self.means]
+        rows = np.repeat(np.arange(len(columns)), [len(some) for some in columns])
+        design = sparse.csr_matrix(
+            (np.ones(len(rows)), (rows, np.concatenate(columns))), (len(columns), len(names))
+        )
         weights = np.array([self.n_cells[key] for key in self.means], dtype=float)
         targets = np.stack(list(self.means.values()))
-        self._ridge = Ridge(alpha=self.alpha).fit(design, targets, sample_weight=weights)
+        # a solver of sparse designs, since those of whole genomes would not fit into memory
+        ridge = Ridge(alpha=self.alpha, solver="sparse_cg", tol=1e-10)
+        ridge.fit(design, targets, sample_weight=weights)
+        self._intercept, self._weights = ridge.intercept_, np.ascontiguousarray(ridge.coef_.T)
 
-    def _design(self, parts: Parts, context: Parts) -> Array:
-        row = np.zeros(len(self._column) + len(self.contexts))
-        row[[self._column[part] for part in parts]] = 1
-        if len(self.contexts) > 1:
-            row[len(self._column) + self.contexts.index(context)] = 1
-        return row
+    def _received(self, parts: Parts, context: Parts) -> npt.NDArray[np.intp]:
+        """Columns of the design that are 1; what was never seen has none."""
+        asked = (*parts, context)
+        return np.array([self._column[x] for x in asked if x in self._column], dtype=np.intp)
 
     def _mean(self, parts: Parts, context: Parts) -> Array:
-        return self._ridge.predict(self._design(parts, context)[None])[0]
+        return self._intercept + self._weights[self._received(parts, context)].sum(axis=0)
