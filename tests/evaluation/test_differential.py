@@ -60,7 +60,7 @@ def test_scores_agree_with_scipy(screens, name, n_genes):
     z_found, _, found = by_scipy(predicted, name)
     z_true, p_true, true = by_scipy(observed, name)
     significant = set(np.flatnonzero(p_true <= 0.05))
-    top_found = np.argsort(-abs(z_found), kind="stable")[:n_genes]
+    top_found = [g for g in np.argsort(-abs(z_found), kind="stable") if z_found[g]][:n_genes]
     order = [g for g in np.argsort(-abs(z_true), kind="stable") if g in significant]
     top_true = order[:n_genes]
     chosen = sorted(significant)
@@ -94,9 +94,18 @@ def test_lists_by_hand():
     # ranks 2, 3, 1, 4 of what was observed and 3, 1, 2, 4 of what was predicted
     assert scores["spearman"] == pytest.approx(0.4)
     scores = de_agreement(predicted, observed, **COLUMNS, n_genes=2).loc["A"]
-    assert scores["recall"] == 1  # equally significant genes come in their order: a and b
-    assert scores["precision"] == 1
+    assert scores["recall"] == 1 / 2  # of equal z, d and c change most, and e and d
+    assert scores["precision"] == 1 / 2
     assert scores["direction"] == 1 / 2
+
+
+def test_a_prediction_of_no_change_finds_nothing(screens):
+    predicted, observed = screens
+    control = predicted[predicted.obs["perturbation"] == "control"]
+    same = control.copy()
+    same.obs["perturbation"] = "A"
+    scores = de_agreement(ad.concat([control, same], index_unique="-"), observed, **COLUMNS)
+    np.testing.assert_array_equal(scores.loc["A"], 0)
 
 
 def test_the_truth_agrees_with_itself_and_chance_does_not(screens):

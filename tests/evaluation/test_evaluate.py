@@ -6,8 +6,14 @@ import pandas as pd
 import pytest
 
 import scvi_sams as sams
+from scvi_sams.evaluation._cell_scores import AGREEMENT, DISTANCES
+from scvi_sams.evaluation._scores import DIRECTION
 
 COLUMNS = {"perturbation_key": "perturbation", "control": "control"}
+OF_MEANS = [name for name in DIRECTION if name not in {*DISTANCES, *AGREEMENT, "coverage"}]
+METRICS = [*OF_MEANS, *DISTANCES]
+LOG = "log1p counts per 10,000"
+FAST = {"metrics": OF_MEANS, "n_bootstrap": 10}
 N = 60
 
 
@@ -58,6 +64,7 @@ def found(screens):
         **COLUMNS,
         covariate_keys="line",
         training=training,
+        metrics=OF_MEANS,
         n_bootstrap=200,
     )
 
@@ -67,9 +74,10 @@ def mean(found, metric, model):
 
 
 def test_the_truth_is_perfect(found):
-    for metric in ("rmse", "mae", "rank", "rank_of_truth"):
+    for metric in ("rmse", "mae", "weighted_mse", "rank", "rank_of_truth"):
         assert mean(found, metric, "truth") == pytest.approx(0, abs=1e-12)
-    for metric in ("r2", "pearson_delta", "cosine_logfc", "ate_pearson", "variance_ratio"):
+    of_one = ("r2", "weighted_r2_delta", "pearson_delta", "cosine_logfc")
+    for metric in (*of_one, "ate_pearson", "ate_r2_top20", "variance_ratio"):
         assert mean(found, metric, "truth") == pytest.approx(1)
 
 
@@ -85,12 +93,13 @@ def test_a_collapsed_prediction_ranks_at_chance_and_does_not_vary(found):
 def test_shuffled_labels_are_at_chance_and_below_the_mean_of_perturbations(found):
     assert mean(found, "rank", "shuffled") == pytest.approx(0.5, abs=0.05)
     assert mean(found, "rank_of_truth", "shuffled") == pytest.approx(0.5, abs=0.05)
-    for metric in ("pearson_delta", "cosine_delta", "cosine_logfc", "ate_pearson"):
+    of_one = ("pearson_delta", "cosine_delta", "cosine_logfc", "weighted_r2_delta")
+    for metric in (*of_one, "ate_pearson"):
         assert mean(found, metric, "shuffled") < mean(found, metric, "PerturbedMean")
 
 
 def test_a_replicate_scores_near_the_ceiling(found):
-    for metric in ("pearson_delta", "ate_pearson", "rank"):
+    for metric in ("pearson_delta", "weighted_r2_delta", "weighted_mse", "ate_pearson", "rank"):
         # the ceiling is of halves of halves
         ceiling, other = mean(found, metric, "ceiling"), mean(found, metric, "shuffled")
         assert abs(mean(found, metric, "replicate") - ceiling) < 0.25 * abs(other - ceiling)
@@ -114,11 +123,89 @@ def test_metrics_are_those_of_the_means_within_contexts(found, screens):
     assert len(found.per_perturbation.loc["replicate"]) == 2 * N
 
 
+def test_without_covariates_cells_are_pooled(screens):
+    training, test = screens
+    found = sams.evaluate(cells_of(training), test, **COLUMNS, **FAST)
+
+    def mean_of(adata, label):
+        x = adata.X[(adata.obs["perturbation"] == label).to_numpy()]
+        return np.log1p(1e4 * x / x.sum(1, keepdims=True)).mean(0)
+
+    row = found.per_perturbation.loc[("model", "P07", "")]
+    guess, true = (mean_of(adata, "P07") - mean_of(test, "control") for adata in screens)
+    assert row["pearson_delta"] == pytest.approx(np.corrcoef(guess, true)[0, 1], abs=1e-5)
+    assert len(found.per_perturbation.loc["model"]) == N
+
+
+def test_treatment_effects_are_from_the_controls_of_each_side(screens):
+    training, test = screens
+    with_control = training.copy()
+    with_control.uns["prediction"] = {"units": "counts"}
+    found = sams.evaluate(
+        {"own": with_control, "observed": cells_of(training)},
+        test,
+        **COLUMNS,
+        training=training,
+        baselines="Additive",
+        **FAST,
+    )
+
+    def effects(adata, control):
+        y = np.log2(1 + 1e4 * adata.X / adata.X.sum(1, keepdims=True))
+        means = pd.DataFrame(y).groupby(adata.obs["perturbation"].to_numpy()).mean()
+        own = y[(adata.obs["perturbation"] == "control").to_numpy()].mean(0)
+        return (means.drop(index="control") - (own if control is None else control)).to_numpy()
+
+    y = np.log2(1 + 1e4 * test.X / test.X.sum(1, keepdims=True))
+    shared = y[(test.obs["perturbation"] == "control").to_numpy()].mean(0)
+    true = effects(test, None)
+    for model, predicted in (
+        ("own", effects(training, None)),
+        ("observed", effects(training, shared)),
+        ("Additive", effects(training, None)),
+    ):
+        expected = sams.metrics.ate_pearson(predicted, true)
+        assert mean(found, "ate_pearson", model) == pytest.approx(expected, abs=1e-5)
+        expected = sams.metrics.ate_r2(predicted, true, n_top=20)
+        assert mean(found, "ate_r2_top20", model) == pytest.approx(expected, abs=1e-5)
+
+
+def test_metrics_are_those_asked_for(screens):
+    found = sams.evaluate(
+        cells_of(screens[0]), screens[1], **COLUMNS, metrics=["ate_r2", "rmse"], n_bootstrap=5
+    )
+    assert list(found.per_perturbation) == ["rmse"]
+    assert list(found.summary.index.unique("metric")) == ["rmse", "ate_r2"]
+    joint = sams.evaluate(cells_of(screens[0]), screens[1], **COLUMNS, metrics="similarity")
+    assert list(joint.summary.index.unique("metric")) == ["similarity"]
+
+
+def test_baselines_are_those_asked_for(screens):
+    training, test = screens
+    arguments = COLUMNS | {"training": training, "metrics": "pearson_delta_perturbed"}
+    alone = sams.evaluate({}, test, **arguments, baselines=())
+    assert list(alone.summary.loc["pearson_delta_perturbed"].index) == ["ceiling"]
+    assert alone.verdict == ""
+    assert mean(alone, "pearson_delta_perturbed", "ceiling") > 0.5
+    two = sams.evaluate({}, test, **arguments, baselines=["Additive", "ControlMean"])
+    assert two.baselines == ("Additive", "ControlMean")
+    assert two.verdict.startswith("pearson_delta_perturbed: the best baseline is Additive 0.")
+
+
+def test_the_arguments_are_not_changed(screens):
+    training, test = (adata.copy() for adata in screens)
+    predicted = cells_of(training)
+    before = [adata.copy() for adata in (predicted, test, training)]
+    sams.evaluate(predicted, test, **COLUMNS, training=training, **FAST)
+    for adata, copy in zip((predicted, test, training), before, strict=True):
+        np.testing.assert_array_equal(adata.X, copy.X)
+        pd.testing.assert_frame_equal(adata.obs, copy.obs)
+
+
 def test_intervals_hold_the_mean_and_the_verdict_names_winners(found):
     known = found.summary.dropna()
-    is_mean = ~known.index.get_level_values("metric").isin(["variance_ratio", "similarity"])
     inside = (known["lower"] <= known["mean"] + 1e-9) & (known["mean"] <= known["upper"] + 1e-9)
-    assert inside[is_mean].mean() > 0.97
+    assert inside.mean() > 0.97
     assert (known["n"] == 2 * N).all()
     verdict = dict(line.split(": ", 1) for line in found.verdict.splitlines())
     assert verdict["pearson_delta"].startswith("truth 1, beats ")
@@ -130,9 +217,24 @@ def test_the_winning_baseline_is_named(screens):
     training, test = screens
     names = [f"P{i:02}" for i in range(N)]
     wrong = cells_of(training, dict(zip(names, names[::-1], strict=True)))
-    found = sams.evaluate({"mine": wrong}, test, **COLUMNS, training=training, n_bootstrap=10)
+    found = sams.evaluate({"mine": wrong}, test, **COLUMNS, training=training, **FAST)
     assert "mine" in found.verdict
     assert "loses to Additive" in found.verdict
+
+
+def test_what_differs_less_than_resamples_do_is_level(screens):
+    training, test = screens
+    rng = np.random.default_rng(0)
+    mine = sams.baselines.Additive().fit(training, **COLUMNS)
+    cells = mine.predict([f"P{i:02}" for i in range(N)])
+    names = cells.obs["perturbation"].unique()
+    noise = dict(zip(names, rng.normal(scale=1e-4, size=(len(names), cells.n_vars)), strict=True))
+    cells.X += np.stack(cells.obs["perturbation"].map(noise).to_list())
+    metrics = {"metrics": ["rmse", "pearson_delta"], "baselines": ["Additive"]}
+    found = sams.evaluate({"mine": cells}, test, **COLUMNS, training=training, **metrics)
+    assert found.verdict.count("is level with Additive") == 2
+    paired = found.resampled.loc[("rmse", "mine")] - found.resampled.loc[("rmse", "Additive")]
+    assert paired.abs().max() < 1e-3 < found.resampled.loc[("rmse", "mine")].std()
 
 
 def test_labels_are_compared_as_conditions(screens):
@@ -142,9 +244,50 @@ def test_labels_are_compared_as_conditions(screens):
     test.obs["perturbation"] = test.obs["perturbation"].map(
         {"P00": "P02+P01", "P01": "P03+control", "control": "control"}
     )
-    found = sams.evaluate(predicted, test, **COLUMNS, n_bootstrap=10)
+    found = sams.evaluate(predicted, test, **COLUMNS, **FAST)
     assert list(found.per_perturbation.loc["model"].index) == [("P01+P02", ""), ("P03", "")]
     assert (found.per_perturbation.loc["model", "rmse"] < 1e-9).all()
+
+
+def test_labels_of_predictions_may_stand_where_predict_puts_them(screens):
+    training, test = screens
+    other = test.copy()
+    other.obs = other.obs.rename(columns={"perturbation": "guide"})
+    predicted = cells_of(training)
+    expected = sams.evaluate(predicted, test, **COLUMNS, **FAST)
+    found = sams.evaluate(predicted, other, perturbation_key="guide", control="control", **FAST)
+    pd.testing.assert_frame_equal(found.per_perturbation, expected.per_perturbation)
+    del predicted.uns["prediction"]
+    with pytest.raises(KeyError, match="no column 'guide'"):
+        sams.evaluate(
+            predicted,
+            other,
+            perturbation_key="guide",
+            control="control",
+            predicted_units="counts",
+        )
+
+
+def test_controls_may_be_parts_of_labels(screens):
+    screens = [
+        adata[adata.obs["perturbation"].isin(["P00", "P01", "control"])] for adata in screens
+    ]
+    expected = sams.evaluate({}, screens[1], **COLUMNS, training=screens[0], **FAST)
+    pairs = []
+    for adata in screens:
+        pair = adata.copy()
+        names = {"control": "N1+N2", "P00": "N1+P00", "P01": "P01"}
+        pair.obs["perturbation"] = pair.obs["perturbation"].map(names)
+        pairs.append(pair)
+    found = sams.evaluate(
+        {},
+        pairs[1],
+        perturbation_key="perturbation",
+        control=["N1", "N2"],
+        training=pairs[0],
+        **FAST,
+    )
+    pd.testing.assert_frame_equal(found.per_perturbation, expected.per_perturbation)
 
 
 def test_log_values_are_compared_as_they_are(screens):
@@ -152,7 +295,7 @@ def test_log_values_are_compared_as_they_are(screens):
     predicted = cells_of(test)
     predicted.X = np.log1p(1e4 * predicted.X / predicted.X.sum(1, keepdims=True))
     predicted.uns["prediction"] = {"units": "log1p counts per 10,000"}
-    found = sams.evaluate(predicted, test, **COLUMNS, n_bootstrap=10)
+    found = sams.evaluate(predicted, test, **COLUMNS, **FAST)
     assert (found.per_perturbation.loc["model", "rmse"] < 1e-5).all()
 
 
@@ -184,10 +327,25 @@ def lacking(test):
         pytest.param(None, as_logs, {}, "X of `observed` does not hold counts", id="logs"),
         pytest.param(as_logs, None, {}, "X of `predicted` does not hold counts", id="predicted"),
         pytest.param(lacking, None, {}, "'model' lacks 1 condition.*'P01'", id="condition"),
-        pytest.param(
-            None, None, {"predicted_units": "tpm"}, "`predicted_units` is 'tpm'", id="units"
-        ),
         pytest.param(None, None, {"min_cells": 10**6}, "No perturbed condition", id="few"),
+        pytest.param(
+            None,
+            None,
+            {"metrics": ["rsme"]},
+            "No metric is called 'rsme'; near.*'rmse'",
+            id="metric",
+        ),
+        pytest.param(None, None, {"metrics": []}, "`metrics` is empty", id="no-metric"),
+        pytest.param(
+            None,
+            None,
+            {"baselines": "Aditive"},
+            "No baseline is called 'Aditive'; nearest: 'Additive'",
+            id="baseline",
+        ),
+        pytest.param(
+            None, None, {"baselines": "Additive"}, "give `training=`", id="baseline-of-nothing"
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore:.* is left out, with fewer")
@@ -203,12 +361,90 @@ def test_units_must_be_stated(screens):
     del predicted.uns["prediction"]
     with pytest.raises(ValueError, match="state it by `predicted_units=`"):
         sams.evaluate(predicted, screens[1], **COLUMNS)
+    with pytest.raises(ValueError, match="`predicted_units` is 'tpm'"):
+        sams.evaluate(predicted, screens[1], **COLUMNS, predicted_units="tpm")
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "message"),
+    [
+        pytest.param("counts", LOG, "says that X is 'counts' and `predicted_units`", id="other"),
+        pytest.param("expected counts", None, "'expected counts', which is not", id="unknown"),
+    ],
+)
+def test_units_that_a_prediction_says_hold(screens, own, asked, message):
+    predicted = cells_of(screens[1])
+    predicted.uns["prediction"]["units"] = own
+    with pytest.raises(ValueError, match=message):
+        sams.evaluate(predicted, screens[1], **COLUMNS, predicted_units=asked)
+
+
+def twice(adata):
+    adata = adata.copy()
+    adata.var_names = ["g1", *adata.var_names[1:]]
+    return adata
+
+
+@pytest.mark.parametrize("side", ["observed", "training", "the prediction 'model'"])
+def test_genes_of_one_name_are_named(screens, side):
+    training, test = screens
+    cells = {"training": training, "the prediction 'model'": cells_of(training), "observed": test}
+    cells[side] = twice(cells[side])
+    with pytest.raises(ValueError, match=f"Genes of `?{side}`? have one name, 'g1'"):
+        sams.evaluate(
+            cells["the prediction 'model'"],
+            cells["observed"],
+            **COLUMNS,
+            training=cells["training"],
+            intersect_genes=True,
+        )
+
+
+def test_training_cells_must_have_the_genes_and_may_have_more(screens):
+    training, test = screens
+    with pytest.raises(ValueError, match=r"`training` lacks 2 gene\(s\).*'g38', 'g39'"):
+        sams.evaluate({}, test, **COLUMNS, training=training[:, :38].copy(), **FAST)
+    some = test[:, 5:][:, ::-1].copy()
+    found, expected = (
+        sams.evaluate({}, some, **COLUMNS, training=cells, **FAST).summary
+        for cells in (training, training[:, 5:].copy())
+    )
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_test_cells_among_training_cells_are_named(screens):
+    training, test = screens
+    both = ad.concat([training, test[:7]])
+    both.obs_names_make_unique()
+    with pytest.warns(UserWarning, match=r"7 cell\(s\) of `observed` are in `training` too"):
+        sams.evaluate({}, test, **COLUMNS, training=both, **FAST)
+    # other cells of the same names; warnings are errors
+    again = training[: test.n_obs].copy()
+    again.obs_names = test.obs_names[: again.n_obs]
+    sams.evaluate({}, test, **COLUMNS, training=again, **FAST)
 
 
 def test_common_genes_are_compared_if_asked(screens):
     predicted = cells_of(rename_genes(screens[1]))
-    found = sams.evaluate(predicted, screens[1], **COLUMNS, intersect_genes=True, n_bootstrap=10)
+    with pytest.warns(UserWarning, match="37 of the 40 genes of `observed` are compared"):
+        found = sams.evaluate(predicted, screens[1], **COLUMNS, intersect_genes=True, **FAST)
     assert (found.per_perturbation.loc["model", "rmse"] < 1e-9).all()
+
+
+def test_logs_that_lose_genes_are_not_on_the_scale_of_counts(screens):
+    predicted = cells_of(screens[1])
+    predicted.X = np.log1p(1e4 * predicted.X / predicted.X.sum(1, keepdims=True))
+    predicted.uns["prediction"] = {"units": LOG}
+    arguments = COLUMNS | FAST | {"intersect_genes": True}
+    with pytest.warns(
+        UserWarning, match="Logs of 'model' were normalised with genes that are not"
+    ):
+        sams.evaluate(predicted, screens[1][:, :30].copy(), **arguments)
+    both = screens[1].copy()  # of one normalisation; warnings are errors
+    both.X = np.log1p(1e4 * both.X / both.X.sum(1, keepdims=True))
+    both = both[:, :30].copy()
+    found = sams.evaluate(predicted, both, **arguments, observed_units=LOG)
+    assert (found.per_perturbation.loc["model", "rmse"] < 1e-5).all()
 
 
 def test_a_condition_of_one_cell_is_left_out_and_named(screens):
@@ -216,16 +452,74 @@ def test_a_condition_of_one_cell_is_left_out_and_named(screens):
     keep = (test.obs["perturbation"] != "P03").to_numpy().copy()
     keep[np.flatnonzero(~keep)[:1]] = True
     with pytest.warns(UserWarning, match="'P03' is left out, with fewer than 2 cells"):
-        found = sams.evaluate(cells_of(test), test[keep].copy(), **COLUMNS, n_bootstrap=10)
+        found = sams.evaluate(cells_of(test), test[keep].copy(), **COLUMNS, **FAST)
     assert "P03" not in found.per_perturbation.index.get_level_values("perturbation")
+
+
+def test_conditions_of_one_cell_are_scored_if_asked(screens):
+    _, test = screens
+    keep = (test.obs["perturbation"] != "P03").to_numpy().copy()
+    keep[np.flatnonzero(~keep)[:1]] = True
+    found = sams.evaluate(
+        cells_of(test), test[keep].copy(), **COLUMNS, min_cells=1, metrics=METRICS, n_bootstrap=5
+    )
+    row = found.per_perturbation.loc[("model", "P03", "")]
+    assert np.isfinite(row[["rmse", "pearson_delta", "rank"]]).all()
+    # neither a variance nor a half of a lone cell is known
+    assert row[["weighted_mse", "energy_distance"]].isna().all()
+    assert found.per_perturbation.loc[("ceiling", "P03", "")].isna().all()
+    assert found.summary.loc[("rmse", "ceiling"), "n"] == N - 1
+
+
+def test_baselines_know_what_was_never_trained_on(screens):
+    training, test = screens
+    training = training[training.obs["perturbation"] != "P05"].copy()
+    found = sams.evaluate({}, test, **COLUMNS, training=training, **FAST)
+    error = found.per_perturbation["rmse"].xs("P05", level="perturbation").droplevel("context")
+    assert error["LinearAdditive"] == pytest.approx(error["ControlMean"], rel=0.2)
+    assert error["Additive"] == error["PerturbedMean"]
+
+
+def test_saying_nothing_of_a_condition_does_not_leave_it_out(screens):
+    training, test = screens
+    training = training[training.obs["perturbation"] != "P05"].copy()
+    arguments = COLUMNS | {"training": training, "baselines": ["Additive", "PerturbedMean"]}
+    found = sams.evaluate({}, test, **arguments, **FAST)
+    scores = found.per_perturbation["pearson_delta_perturbed"].droplevel("context")
+    assert scores["Additive", "P05"] == 0  # the reference itself
+    assert found.summary.loc[("pearson_delta_perturbed", "Additive"), "n"] == N
+    assert (scores["PerturbedMean"] == 0).all()
 
 
 def test_one_condition_has_no_rank(screens):
     _, test = screens
     test = test[test.obs["perturbation"].isin(["P00", "control"])].copy()
-    found = sams.evaluate(cells_of(test), test, **COLUMNS, n_bootstrap=10)
+    found = sams.evaluate(cells_of(test), test, **COLUMNS, **FAST)
     assert found.per_perturbation["rank"].isna().all()
     assert np.isnan(mean(found, "variance_ratio", "model"))
+
+
+def test_one_perturbation_has_no_interval(screens):
+    _, test = screens
+    test = test[test.obs["perturbation"].isin(["P00", "control"])].copy()
+    found = sams.evaluate(cells_of(test), test, **COLUMNS, covariate_keys="line", **FAST)
+    assert (found.summary["n"].loc["rmse"] == 2).all()  # in two contexts, drawn together
+    assert found.summary[["lower", "upper"]].isna().all(axis=None)
+
+
+def test_the_interval_of_similarity_is_around_it(screens):
+    _, test = screens
+    few = test[test.obs["perturbation"].isin(["P00", "P01", "P02", "P03", "control"])].copy()
+    found = sams.evaluate(cells_of(few), few, **COLUMNS, metrics="similarity")
+    row = found.summary.loc[("similarity", "model")]
+    assert row["lower"] < row["mean"] < row["upper"] < 0.9
+
+
+def test_contexts_must_have_been_trained_on(screens):
+    training, test = screens
+    training = training[training.obs["line"] == "x"].copy()
+    with pytest.raises(ValueError, match="`training` has no control cells in 'y'"):
+        sams.evaluate({}, test, **COLUMNS, covariate_keys="line", training=training, **FAST)
 
 
 def test_the_names_of_baselines_are_taken(screens):

@@ -13,6 +13,8 @@ from scvi_sams.evaluation._profiles import (
     resolution,
 )
 
+_PERTURBENCH_SHIFT = 0.1
+
 
 def pearson_delta(
     predicted: npt.ArrayLike, observed: npt.ArrayLike, *, reference: npt.ArrayLike
@@ -37,7 +39,8 @@ def pearson_delta(
 
     Returns
     -------
-    Array of shape ``(n_conditions,)``, in [-1, 1]; NaN where a change is the same in all genes.
+    Array of shape ``(n_conditions,)``, in [-1, 1]; 0 where the predicted change is the
+    same in all genes, NaN where the observed one is.
 
     Raises
     ------
@@ -66,7 +69,8 @@ def cosine_delta(
 
     Returns
     -------
-    Array of shape ``(n_conditions,)``, in [-1, 1]; NaN where nothing changes.
+    Array of shape ``(n_conditions,)``, in [-1, 1]; 0 where nothing is predicted to
+    change, NaN where nothing does.
     """
     return _cosine(*_changes(predicted, observed, reference))
 
@@ -99,7 +103,8 @@ def cosine_logfc(
 
     Returns
     -------
-    Array of shape ``(n_conditions,)``, in [-1, 1]; NaN where nothing changes.
+    Array of shape ``(n_conditions,)``, in [-1, 1]; 0 where nothing is predicted to
+    change, NaN where nothing does.
 
     Raises
     ------
@@ -133,7 +138,8 @@ def perturbench_cosine_logfc(
 
     Returns
     -------
-    Array of shape ``(n_conditions,)``, in [-1, 1]; NaN where nothing changes.
+    Array of shape ``(n_conditions,)``, in [-1, 1]; 0 where nothing is predicted to
+    change, NaN where nothing does.
 
     Raises
     ------
@@ -146,8 +152,19 @@ def perturbench_cosine_logfc(
     Wu et al., PerturBench, arXiv 2408.10609.
     """
     return _log_changes(
-        predicted, observed, control, 0.1, np.nextafter(-0.1, 0), "mean log-normalised expression"
+        predicted,
+        observed,
+        control,
+        _PERTURBENCH_SHIFT,
+        np.nextafter(-_PERTURBENCH_SHIFT, 0),
+        "mean log-normalised expression",
     )
+
+
+def perturbench_logfc(profiles: npt.ArrayLike, control: npt.ArrayLike) -> Array:
+    """What :func:`perturbench_cosine_logfc` is the cosine of, conditions × genes."""
+    values, start = np.asarray(profiles, dtype=float), np.asarray(control, dtype=float)
+    return np.log(values + _PERTURBENCH_SHIFT) - np.log(start + _PERTURBENCH_SHIFT)
 
 
 def _log_changes(
@@ -188,14 +205,17 @@ def _mean(changes: Array) -> Array:
     return changes.mean(axis=1, keepdims=True)
 
 
-def _cosine(first: Floats, second: Floats, noise: Array) -> Array:
-    """Cosine of the rows; NaN where one is no larger than its noise."""
-    has_direction = np.ones(len(first), dtype=bool)
-    units = []
-    for rows in (first, second):
-        has_direction &= np.abs(rows).max(axis=1) > noise[:, 0]
+def _cosine(predicted: Floats, observed: Floats, noise: Array) -> Array:
+    """Cosine of the rows; 0 or NaN where a predicted or observed one is no more than noise.
+
+    A prediction of no change must not be left out of means over conditions: it would gain by
+    saying nothing where it is hard to say something.
+    """
+    units, has_direction = [], []
+    for rows in (predicted, observed):
+        has_direction.append(np.abs(rows).max(axis=1) > noise[:, 0])
         length = np.linalg.norm(rows, axis=1, keepdims=True)
         units.append(np.divide(rows, length, out=np.zeros(rows.shape), where=length > 0))
     # rounding may take a perfect cosine past 1
     cosine = np.clip(np.einsum("pg,pg->p", *units), -1, 1)
-    return np.where(has_direction, cosine, np.nan)
+    return np.where(has_direction[1], np.where(has_direction[0], cosine, 0), np.nan)

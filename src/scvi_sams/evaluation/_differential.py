@@ -45,11 +45,12 @@ def de_agreement(
             \mathrm{rank}\,\delta_g)
 
     with the genes S that change significantly in observed cells (Benjamini-Hochberg, 5 %), the at
-    most ``n_genes`` of S of largest \|z\|, T, the ``n_genes`` genes of largest \|z\| among all in
+    most ``n_genes`` of S of largest \|z\|, T, at most ``n_genes`` genes of largest \|z\| > 0 in
     predicted cells, T̂, and the differences δ and δ̂ of mean log-normalised expression from control.
-    z is that of Wilcoxon's rank sum test against control, corrected for ties. Predicted cells must
-    carry the noise of observations, and be about as many as observed ones, for tests of the two to
-    be alike.
+    z is that of Wilcoxon's rank sum test against control, corrected for ties; of genes of one z
+    those of larger differences come first. Predicted cells must carry the noise of observations,
+    and be about as many as observed ones, for tests of the two to be alike: where all cells are
+    moved by the same amount, however small, genes that few cells express seem to change the most.
 
     Parameters
     ----------
@@ -67,7 +68,8 @@ def de_agreement(
     -------
     One row per perturbation of ``predicted``, in sorted order, with ``recall``, ``precision``,
     ``direction`` and ``spearman``: NaN, but for precision, where no gene changes significantly,
-    and ``spearman`` where fewer than two do or their predicted differences are all the same.
+    and ``spearman`` where fewer than two do. A prediction of no change at all, or of the same for
+    all genes of S, is not left out but scores 0 in what it says nothing of.
 
     Raises
     ------
@@ -97,9 +99,9 @@ def de_agreement(
         if name not in known:
             raise ValueError(f"`observed` has no cell of {name!r}{nearest(name, known)}.")
     rows = [
-        _agreement(
-            _tested(predicted_cells.cells((name,), repr(name)), own),
-            _tested(observed_cells.cells((name,), repr(name)), reference),
+        agreement(
+            tested(predicted_cells.cells((name,), repr(name)), own),
+            tested(observed_cells.cells((name,), repr(name)), reference),
             n_genes,
         )
         for name in names
@@ -144,19 +146,19 @@ class _Screen:
 
 
 @dataclass(frozen=True)
-class _Tested:
+class Tested:
     """Of each gene: the test's z, whether it is significant, and the difference of means."""
 
     z: Array
     is_significant: Flags
     difference: Array
 
-    def top(self, n: int, among: Flags | None = None) -> npt.NDArray[np.intp]:
-        order = np.argsort(-np.abs(self.z), kind="stable")
-        return order[:n] if among is None else order[among[order]][:n]
+    def top(self, n: int, among: Flags) -> npt.NDArray[np.intp]:
+        order = np.lexsort((-np.abs(self.difference), -np.abs(self.z)))
+        return order[among[order]][:n]
 
 
-def _tested(group: Cells, reference: Cells) -> _Tested:
+def tested(group: Cells, reference: Cells) -> Tested:
     """Wilcoxon's rank sum test of each gene in one group of cells against another."""
     import anndata as ad
     import scanpy as sc
@@ -191,16 +193,22 @@ def _tested(group: Cells, reference: Cells) -> _Tested:
         results = pair.uns["rank_genes_groups"]
         genes = results["names"]["group"].astype(int)
         z[genes], p[genes] = results["scores"]["group"], results["pvals"]["group"]
-    return _Tested(z, _adjusted(p) <= _FALSE_DISCOVERY_RATE, difference)
+    return Tested(z, _adjusted(p) <= _FALSE_DISCOVERY_RATE, difference)
 
 
-def _agreement(predicted: _Tested, observed: _Tested, n_genes: int) -> dict[str, float]:
+def untested(group: Cells, reference: Cells) -> Tested:
+    """Genes by their differences alone, where cells do not have the noise that a test needs."""
+    difference = (_means(group) - _means(reference)).astype(float)
+    return Tested(difference, np.zeros(len(difference), dtype=bool), difference)
+
+
+def agreement(predicted: Tested, observed: Tested, n_genes: int) -> dict[str, float]:
     significant = observed.is_significant
-    found, true = predicted.top(n_genes), observed.top(n_genes, significant)
+    found, true = predicted.top(n_genes, predicted.z != 0), observed.top(n_genes, significant)
     signs = predicted.difference[true] * observed.difference[true]
     return {
         "recall": _share(np.isin(true, found)),
-        "precision": _share(significant[found]),
+        "precision": _share(significant[found]) if len(found) else 0.0,
         "direction": _share(signs > 0),
         "spearman": _spearman(predicted.difference[significant], observed.difference[significant]),
     }
@@ -210,10 +218,13 @@ def _share(flags: Flags) -> float:
     return float(flags.mean()) if len(flags) else float("nan")
 
 
-def _spearman(x: Array, y: Array) -> float:
-    if len(x) < 2 or not (np.ptp(x) > 0 and np.ptp(y) > 0):
+def _spearman(predicted: Array, observed: Array) -> float:
+    """Correlation of ranks; 0 where the prediction has no order, NaN where the truth has none."""
+    if len(observed) < 2 or not np.ptp(observed) > 0:
         return float("nan")
-    return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
+    if not np.ptp(predicted) > 0:
+        return 0.0
+    return float(np.corrcoef(rankdata(predicted), rankdata(observed))[0, 1])
 
 
 def _adjusted(p: Array) -> Array:

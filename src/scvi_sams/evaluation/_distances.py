@@ -86,7 +86,7 @@ def mmd(a: npt.ArrayLike, b: npt.ArrayLike, *, gamma: float | None = None) -> fl
     Gretton et al., JMLR 2012.
     """
     first, second = _cells(a, b)
-    width = _median_heuristic(np.vstack([first, second])) if gamma is None else gamma
+    width = median_gamma(np.vstack([first, second])) if gamma is None else gamma
     if not (np.isfinite(width) and width > 0):
         raise ValueError(f"`gamma` is {width:g}; it must be positive.")
 
@@ -95,6 +95,35 @@ def mmd(a: npt.ArrayLike, b: npt.ArrayLike, *, gamma: float | None = None) -> fl
 
     within = _mean_within(first, kernel) + _mean_within(second, kernel)
     return within - 2 * _mean_between(first, second, kernel)
+
+
+def median_gamma(cells: npt.ArrayLike) -> float:
+    r"""Width of the kernel of :func:`mmd` by the median heuristic.
+
+    .. math::
+        \gamma = 1 / \mathrm{median}_{i \neq j} \|x_i - x_j\|^2
+
+    Parameters
+    ----------
+    cells
+        Cells × principal components; of more than 2,000 some are drawn with a fixed seed.
+
+    Raises
+    ------
+    ValueError
+        If the median distance is 0.
+    """
+    some = np.asarray(cells, dtype=float)
+    if len(some) > _MOST_FOR_MEDIAN:
+        chosen = np.random.default_rng(0).choice(len(some), _MOST_FOR_MEDIAN, replace=False)
+        some = some[chosen]
+    median = float(np.median(pdist(some, "sqeuclidean")))
+    if median == 0:
+        raise ValueError(
+            "More than half of the pairs of cells are equal, so their median distance says "
+            "nothing of the scale. Give `gamma=`."
+        )
+    return 1 / median
 
 
 Pairwise = Callable[[Array, Array], Array]
@@ -123,19 +152,6 @@ def _mean_within(a: Array, pairwise: Pairwise) -> float:
 def _blocks(cells: Array) -> Iterator[Array]:
     for start in range(0, len(cells), _BLOCK_SIZE):
         yield cells[start : start + _BLOCK_SIZE]
-
-
-def _median_heuristic(cells: Array) -> float:
-    if len(cells) > _MOST_FOR_MEDIAN:
-        chosen = np.random.default_rng(0).choice(len(cells), _MOST_FOR_MEDIAN, replace=False)
-        cells = cells[chosen]
-    median = float(np.median(pdist(cells, "sqeuclidean")))
-    if median == 0:
-        raise ValueError(
-            "More than half of the pairs of cells are equal, so their median distance says "
-            "nothing of the scale. Give `gamma=`."
-        )
-    return 1 / median
 
 
 def _cells(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[Array, Array]:

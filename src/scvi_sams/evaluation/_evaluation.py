@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from scvi_sams.evaluation._bench import Scored
+from scvi_sams.evaluation._profiles import Array
 from scvi_sams.evaluation._scores import DIRECTION
 
 CEILING = "ceiling"
@@ -23,19 +25,29 @@ class Evaluation:
         Metrics of each model, perturbation and context; NaN where one is not defined.
     summary
         Mean of each metric of each model over conditions, with a 95 % interval of the mean over
-        perturbations (``lower``, ``upper``; bootstrap) and the number ``n`` of conditions that it
-        is of; metrics of all conditions together too, of which ``n`` is the number of conditions.
+        perturbations (``lower``, ``upper``; bootstrap, NaN for one perturbation) and the number
+        ``n`` of conditions that it is of; metrics of all conditions together too, of which ``n``
+        is the number of conditions.
     baselines
         Names of the models that are baselines.
+    resampled
+        Means of each resample of perturbations, the same resamples for all models: one row per
+        metric and model, as in ``summary``; so differences of rows are paired.
     """
 
     per_perturbation: pd.DataFrame
     summary: pd.DataFrame
-    baselines: tuple[str, ...] = field(default=())
+    baselines: tuple[str, ...]
+    resampled: pd.DataFrame = field(repr=False)
 
     @property
     def verdict(self) -> str:
-        """In words, for each metric: which is best, and whether a baseline wins."""
+        """In words, for each metric: which is best, and whether a baseline wins.
+
+        A model beats or loses to the best baseline if the 95 % interval of the difference, by
+        resamples of perturbations that both share, is on one side of 0; else the two are level.
+        What is better neither when more nor when less, such as coverage, is left out.
+        """
         means = self.summary["mean"].unstack("model")
         lines = []
         for metric, direction in DIRECTION.items():
@@ -44,55 +56,99 @@ class Evaluation:
             scores = means.loc[metric].drop(labels=CEILING, errors="ignore").dropna()
             models = scores.drop(labels=list(self.baselines), errors="ignore")
             rivals = scores.reindex(self.baselines).dropna()
-            if models.empty:
+            if scores.empty:
                 continue
-            best = models.index[np.argmax(direction * models)]
-            line = f"{metric}: {best} {models[best]:.3g}"
-            if len(rivals):
-                rival = rivals.index[np.argmax(direction * rivals)]
-                gain = direction * (models[best] - rivals[rival])
-                word = "beats" if gain > 0 else "is level with" if gain == 0 else "loses to"
-                line += f", {word} {rival} {rivals[rival]:.3g}"
+            rival = rivals.index[np.argmax(direction * rivals)] if len(rivals) else None
+            if models.empty:
+                line = f"{metric}: the best baseline is {rival} {rivals[rival]:.3g}"
+            else:
+                best = models.index[np.argmax(direction * models)]
+                line = f"{metric}: {best} {models[best]:.3g}"
+                if rival is not None:
+                    word = self._compared(metric, best, rival)
+                    line += f", {word} {rival} {rivals[rival]:.3g}"
             if CEILING in means and np.isfinite(means.loc[metric, CEILING]):
                 line += f" (ceiling {means.loc[metric, CEILING]:.3g})"
             lines.append(line)
         return "\n".join(lines)
 
+    def _compared(self, metric: str, model: str, rival: str) -> str:
+        gains = DIRECTION[metric] * (
+            self.resampled.loc[(metric, model)] - self.resampled.loc[(metric, rival)]
+        )
+        gains = gains[np.isfinite(gains)]
+        if self.per_perturbation.index.get_level_values("perturbation").nunique() < 2:
+            return "beside"  # one perturbation says nothing of others
+        lower, upper = np.quantile(gains, [0.025, 0.975]) if len(gains) else (np.nan, np.nan)
+        return "beats" if lower > 0 else "loses to" if upper < 0 else "is level with"
 
-def summarised(
-    per_perturbation: pd.DataFrame,
-    joint: dict[str, dict[str, tuple[float, float, float, int]]],
-    n_bootstrap: int,
-    seed: int,
-) -> pd.DataFrame:
-    """Means of metrics by model, with bootstrap intervals over perturbations."""
-    rng = np.random.default_rng(seed)
+
+def resamples(perturbations: Sequence[str], n_bootstrap: int, seed: int) -> Array:
+    """How often each condition counts: once, and in resamples of perturbations.
+
+    Parameters
+    ----------
+    perturbations
+        That of each condition; conditions of one perturbation are drawn together.
+    n_bootstrap
+        Number of resamples.
+    seed
+        Of the draws.
+
+    Returns
+    -------
+    Array of shape ``(1 + n_bootstrap, n_conditions)``.
+    """
+    cluster, names = pd.factorize(np.asarray(perturbations, dtype=object))
+    n = len(names)
+    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_bootstrap)
+    return np.vstack([np.ones(len(cluster)), drawn[:, cluster]])
+
+
+def summarised(scored: Mapping[str, Scored], weights: Array) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Metrics by model, with bootstrap intervals over perturbations.
+
+    Parameters
+    ----------
+    scored
+        Metrics of each condition and of all together, by model.
+    weights
+        What :func:`resamples` returned.
+
+    Returns
+    -------
+    The summary, and the means of each resample, both with one row per metric and model.
+    """
+    resampled: dict[tuple[str, str], Array] = {}
     rows: dict[tuple[str, str], tuple[float, float, float, int]] = {}
-    for model, scores in per_perturbation.groupby(level="model", sort=False):
-        cluster = pd.factorize(scores.index.get_level_values("perturbation"))[0]
-        drawn = rng.multinomial(
-            cluster.max() + 1, np.full(cluster.max() + 1, 1 / (cluster.max() + 1)), n_bootstrap
-        )[:, cluster]  # how often each row counts
-        for metric, values in scores.items():
+    for model, (of_each, of_all) in scored.items():
+        for metric, values in of_each.items():
             known = values.notna().to_numpy()
-            rows[str(metric), str(model)] = (
-                *_interval(values.to_numpy()[known], drawn[:, known]),
-                known.sum(),
-            )
-        rows |= {(metric, str(model)): value for metric, value in joint[str(model)].items()}
+            total = weights[:, known].sum(axis=1)
+            sums = weights[:, known] @ values.to_numpy()[known]
+            means = np.divide(sums, total, out=np.full(len(total), np.nan), where=total > 0)
+            drawn = _interval(means, of_each.index[known])
+            rows[str(metric), model] = *drawn, int(known.sum())
+            resampled[str(metric), model] = means[1:]
+        for metric, means in of_all.items():
+            rows[metric, model] = *_interval(means, of_each.index), len(of_each)
+            resampled[metric, model] = means[1:]
     index = pd.MultiIndex.from_tuples(rows, names=["metric", "model"])
-    columns = ["mean", "lower", "upper", "n"]
-    return pd.DataFrame(list(rows.values()), index=index, columns=columns).sort_index(
+    summary = pd.DataFrame(
+        list(rows.values()), index=index, columns=["mean", "lower", "upper", "n"]
+    ).sort_index(
         level="metric", key=lambda names: names.map(list(DIRECTION).index), sort_remaining=False
     )
+    means = np.vstack([resampled[key] for key in summary.index])
+    return summary, pd.DataFrame(means, index=summary.index)
 
 
-def _interval(
-    values: npt.NDArray[np.float64], drawn: npt.NDArray[np.int64]
-) -> tuple[float, float, float]:
-    if not len(values):
-        return float("nan"), float("nan"), float("nan")
-    total = drawn.sum(axis=1)
-    means = (drawn @ values)[total > 0] / total[total > 0]
-    lower, upper = np.quantile(means, [0.025, 0.975])
-    return float(values.mean()), float(lower), float(upper)
+def _interval(means: Array, conditions: pd.Index) -> tuple[float, float, float]:
+    """The first, and a 95 % interval of the others; NaN without, or with one perturbation."""
+    drawn = means[1:][np.isfinite(means[1:])]
+    n_perturbations = conditions.get_level_values("perturbation").nunique()
+    # every resample of one perturbation is the same, and says nothing of how means vary
+    if not np.isfinite(means[0]) or not len(drawn) or n_perturbations < 2:
+        return float(means[0]), float("nan"), float("nan")
+    lower, upper = np.quantile(drawn, [0.025, 0.975])
+    return float(means[0]), float(lower), float(upper)

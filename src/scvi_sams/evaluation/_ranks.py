@@ -66,8 +66,7 @@ def rank_of_predictions(
     Notes
     -----
     Equal predictions tie exactly. Otherwise distances are resolved to about 1e-8 of the spread of
-    the profiles. Memory is that of the profiles in double precision, twice with ``exclude`` and
-    four times with ``exclude_both``.
+    the profiles. Memory is that of the profiles in double precision, twice with ``exclude``.
 
     References
     ----------
@@ -181,20 +180,24 @@ def _count(
 
 
 class _Distances:
-    """What orders candidates by their distance to anchors."""
+    """What orders candidates by their distance to anchors.
+
+    Genes that no condition leaves out are kept apart from those that some do, which are few and
+    need a mask.
+    """
 
     def __init__(
         self, candidates: Array, metric: str, keep: Flags | None, exclude_both: bool
     ) -> None:
-        self._metric, self._keep, self._candidates = metric, keep, candidates
-        self._both = exclude_both and keep is not None
+        self._metric, self._both = metric, exclude_both and keep is not None
         if keep is None:
-            self._sizes = np.einsum("qg,qg->q", candidates, candidates)
-            return
+            keep = np.ones_like(candidates, dtype=bool)
+        self._is_masked = ~keep.all(axis=0)
+        self._keep = keep[:, self._is_masked].astype(float)
+        self._free, self._masked = self._parted(candidates)
         if self._both:
-            self._candidates = candidates * keep
-            self._kept = keep.T.astype(float)
-        self._squares = self._candidates**2
+            self._masked = self._masked * self._keep
+        self._sizes = np.einsum("qg,qg->q", self._free, self._free)
 
     def compared(self, anchors: Array, rows: slice) -> tuple[Array, Array]:
         """Order of all candidates for some anchors, and of each anchor's own, to compare it with.
@@ -202,16 +205,27 @@ class _Distances:
         Both of shape anchors × candidates, or the second with one column. Of the squared Euclidean
         distance they lack what both share, of the cosine distance a factor that they share.
         """
-        if self._keep is None:
-            to_all = self._order(self._sizes, anchors @ self._candidates.T)
-            return to_all, _own(to_all, rows)
-        keep = self._keep[rows].astype(float)
-        anchors = anchors * keep
-        to_all = self._order(keep @ self._squares.T, anchors @ self._candidates.T)
+        keep = self._keep[rows]
+        free, masked = self._parted(anchors)
+        masked = masked * keep
+        to_all = self._order(
+            self._sizes + keep @ (self._masked**2).T,
+            free @ self._free.T + masked @ self._masked.T,
+        )
         if not self._both:
             return to_all, _own(to_all, rows)
-        own = self._candidates[rows]
-        return to_all, self._order(own**2 @ self._kept, (anchors * own) @ self._kept)
+        own = self._masked[rows]
+        products = np.einsum("pg,pg->p", free, self._free[rows])
+        return to_all, self._order(
+            self._sizes[rows, None] + own**2 @ self._keep.T,
+            products[:, None] + (masked * own) @ self._keep.T,
+        )
+
+    def _parted(self, profiles: Array) -> tuple[Array, Array]:
+        """Genes that all conditions keep, and the others."""
+        if not self._is_masked.any():
+            return profiles, profiles[:, :0]
+        return profiles[:, ~self._is_masked], profiles[:, self._is_masked]
 
     def _order(self, sizes: Array, products: Array) -> Array:
         """By the squared length of the candidates and their product with the anchors."""

@@ -1,36 +1,46 @@
-"""All metrics of the predictions of one model in one context."""
+"""Metrics of mean profiles, of each condition of one context."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from scvi_sams.evaluation._ates import ate_pearson, ate_r2
-from scvi_sams.evaluation._collapse import mean_similarity, variance_ratio
 from scvi_sams.evaluation._deltas import cosine_delta, cosine_logfc, pearson_delta
-from scvi_sams.evaluation._errors import mae, r2, rmse
+from scvi_sams.evaluation._errors import mae, r2, rmse, weighted_mse, weighted_r2_delta
 from scvi_sams.evaluation._means import Profiles
+from scvi_sams.evaluation._profiles import Array, Floats
 from scvi_sams.evaluation._ranks import rank_of_predictions, rank_of_truths
+from scvi_sams.evaluation._weights import effect_weights
 
-Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 _PSEUDOCOUNT = 1.0  # counts per 10,000
-_N_TOP = 20
+_CONDITIONS_AT_ONCE = 256
 
 # whether more is better; 0 is no better than another value in either direction
 DIRECTION = {
     "rmse": -1,
     "mae": -1,
     "r2": 1,
+    "weighted_mse": -1,
+    "weighted_r2_delta": 1,
     "pearson_delta": 1,
     "cosine_delta": 1,
     "cosine_logfc": 1,
     "pearson_delta_perturbed": 1,
     "rank": -1,
     "rank_of_truth": -1,
+    "energy_distance": -1,
+    "mmd": -1,
+    "de_recall": 1,
+    "de_precision": 1,
+    "de_direction": 1,
+    "de_spearman": 1,
+    "coverage": 0,
     "ate_pearson": 1,
     "ate_r2": 1,
     "ate_pearson_top20": 1,
@@ -41,77 +51,100 @@ DIRECTION = {
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What was observed in one context.
+class Sides:
+    """Predicted and observed profiles of conditions of one context.
 
     Attributes
     ----------
-    observed
-        Of the perturbed conditions.
+    predicted, observed
+        Of the same conditions.
     control
-        Of the control cells, one row.
+        Of the control cells that were observed, one row.
     perturbed
-        Mean log profile over the perturbed conditions that were trained on, of genes; NaN where
+        Mean log profile over the perturbed conditions that were trained on, of genes; None where
         it is not known.
     targets
         Which genes each condition perturbs, conditions × genes.
     """
 
+    predicted: Profiles
     observed: Profiles
     control: Profiles
-    perturbed: Array
+    perturbed: Floats | None
     targets: Flags
 
-    def scores(self, predicted: Profiles) -> dict[str, Array]:
-        """Each metric of each condition; arrays of shape ``(n_conditions,)``."""
-        control = self.control.log[0]
-        found, true = predicted.log, self.observed.log
-        scores = {
-            "rmse": rmse(found, true),
-            "mae": mae(found, true),
-            "r2": r2(found, true),
-            "pearson_delta": pearson_delta(found, true, reference=control),
-            "cosine_delta": cosine_delta(found, true, reference=control),
-            "cosine_logfc": cosine_logfc(
-                np.maximum(predicted.linear, 0),
-                self.observed.linear,
-                control=self.control.linear[0],
-                pseudocount=_PSEUDOCOUNT,
-            ),
-            "pearson_delta_perturbed": np.full(len(true), np.nan),
-            "rank": rank_of_predictions(found, true, exclude=self.targets, exclude_both=True),
-            "rank_of_truth": rank_of_truths(found, true, exclude=self.targets, exclude_both=True),
-        }
-        if np.isfinite(self.perturbed).all():
-            scores["pearson_delta_perturbed"] = pearson_delta(
-                found, true, reference=self.perturbed
-            )
-        return scores
+    def scores(self, metrics: Collection[str]) -> dict[str, Array]:
+        """Those of the metrics that are of mean profiles, arrays of shape ``(n_conditions,)``."""
+        names = [name for name in OF_PROFILES if name in metrics]
+        blocks = [[OF_PROFILES[name](block) for name in names] for block in self.blocks()]
+        found = {name: np.concatenate(parts) for name, *parts in zip(names, *blocks, strict=True)}
+        return found | {name: RANKS[name](self) for name in RANKS if name in metrics}
+
+    def blocks(self) -> Iterator[Sides]:
+        """The same, some conditions at a time."""
+        for start in range(0, len(self.targets), _CONDITIONS_AT_ONCE):
+            rows = slice(start, start + _CONDITIONS_AT_ONCE)
+            sides = self.predicted[rows], self.observed[rows]
+            yield Sides(*sides, self.control, self.perturbed, self.targets[rows])
+
+    @cached_property
+    def weights(self) -> Array:
+        """Weights of genes in each condition."""
+        return effect_weights(self.observed, self.control)
 
 
-def joint_scores(
-    predicted: Array, observed: Array, context: npt.NDArray[np.intp]
-) -> dict[str, float]:
-    """Metrics of all conditions together; collapse is one of each context, on average.
+def _pearson_delta_perturbed(sides: Sides) -> Array:
+    if sides.perturbed is None:
+        return np.full(len(sides.targets), np.nan)
+    return pearson_delta(sides.predicted.log, sides.observed.log, reference=sides.perturbed)
 
-    Parameters
-    ----------
-    predicted, observed
-        Differences of mean log profiles from control, conditions × genes.
-    context
-        Code of each condition's context.
-    """
-    predicted, observed = predicted / np.log(2), observed / np.log(2)
-    n_top = min(_N_TOP, observed.shape[1])
-    parts = [context == code for code in np.unique(context)]
-    several = [part for part in parts if part.sum() > 1]
-    of_context = {
-        "variance_ratio": [variance_ratio(predicted[part], observed[part]) for part in several],
-        "similarity": [mean_similarity(predicted[part]) for part in several],
-    }
-    return {
-        "ate_pearson": ate_pearson(predicted, observed),
-        "ate_r2": ate_r2(predicted, observed),
-        "ate_pearson_top20": ate_pearson(predicted, observed, n_top=n_top),
-        "ate_r2_top20": ate_r2(predicted, observed, n_top=n_top),
-    } | {name: float(np.mean(x)) if x else float("nan") for name, x in of_context.items()}
+
+def _cosine_logfc(sides: Sides) -> Array:
+    return cosine_logfc(
+        np.maximum(sides.predicted.linear, 0),
+        sides.observed.linear,
+        control=sides.control.linear[0],
+        pseudocount=_PSEUDOCOUNT,
+    )
+
+
+def _weighted_mse(sides: Sides) -> Array:
+    return weighted_mse(sides.predicted.log, sides.observed.log, weights=sides.weights)
+
+
+def _weighted_r2_delta(sides: Sides) -> Array:
+    return weighted_r2_delta(
+        sides.predicted.log,
+        sides.observed.log,
+        reference=sides.control.log[0],
+        weights=sides.weights,
+    )
+
+
+def _rank(rank: Callable[..., Array]) -> Callable[[Sides], Array]:
+    def of(sides: Sides) -> Array:
+        exclude = sides.targets if sides.targets.any() else None
+        return rank(sides.predicted.log, sides.observed.log, exclude=exclude, exclude_both=True)
+
+    return of
+
+
+OF_PROFILES: dict[str, Callable[[Sides], Array]] = {
+    "rmse": lambda s: rmse(s.predicted.log, s.observed.log),
+    "mae": lambda s: mae(s.predicted.log, s.observed.log),
+    "r2": lambda s: r2(s.predicted.log, s.observed.log),
+    "weighted_mse": _weighted_mse,
+    "weighted_r2_delta": _weighted_r2_delta,
+    "pearson_delta": lambda s: pearson_delta(
+        s.predicted.log, s.observed.log, reference=s.control.log[0]
+    ),
+    "cosine_delta": lambda s: cosine_delta(
+        s.predicted.log, s.observed.log, reference=s.control.log[0]
+    ),
+    "cosine_logfc": _cosine_logfc,
+    "pearson_delta_perturbed": _pearson_delta_perturbed,
+}
+RANKS: dict[str, Callable[[Sides], Array]] = {
+    "rank": _rank(rank_of_predictions),
+    "rank_of_truth": _rank(rank_of_truths),
+}
