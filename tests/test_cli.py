@@ -164,6 +164,53 @@ def test_impossible_number_exits_2(number, capsys):
     assert "--max-epochs" in capsys.readouterr().err
 
 
+CONFIG = """
+name: small
+datasets:
+  small: {path: screen.h5ad, perturbation_key: perturbation, control: control}
+splits:
+  cells: {method: random}
+baselines: [ControlMean]
+metrics: [rmse]
+seeds: [0]
+data_folder: .
+"""
+
+
+def benchmarked(folder, text):
+    (folder / "config.yaml").write_text(text)
+    return main(["benchmark", str(folder / "config.yaml"), "--out", str(folder / "out")])
+
+
+def test_benchmark_writes_a_leaderboard_and_says_where(file, tmp_path, capsys):
+    assert benchmarked(tmp_path, CONFIG) == 0
+    assert "leaderboard.md" in capsys.readouterr().out.replace("\n", "")
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_mistakes_of_a_benchmark_are_a_line_each_and_exit_2(file, tmp_path, capsys):
+    text = CONFIG.replace("method: random", "method: randm").replace("rmse", "rsme")
+    assert benchmarked(tmp_path, text) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 3
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param(
+            CONFIG + 'models: {m: {predictions: "none.h5ad", units: counts}}',
+            "1 run(s) failed",
+            id="one",
+        ),
+        pytest.param(CONFIG.replace("control}", "none}"), "No run succeeded", id="all"),
+    ],
+)
+def test_failed_runs_of_a_benchmark_exit_1(file, tmp_path, capsys, text, said):
+    assert benchmarked(tmp_path, text) == 1
+    assert f"scvi-sams: {said}" in capsys.readouterr().err
+
+
 def test_missing_command_exits_2(capsys):
     with pytest.raises(SystemExit) as stop:
         main([])

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
-import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 from scvi import settings
 
+from scvi_sams._random_state import random_state_restored
 from scvi_sams.model._samsvae import SAMSVAE
 from scvi_sams.model._training import PerturbationTrainingMixin
 
@@ -23,8 +20,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("scvi.sams")
 
 ModelT = TypeVar("ModelT", bound=PerturbationTrainingMixin)
-
-_SET_BY_SEEDING = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "XLA_FLAGS")
 
 
 def fit_ensemble(
@@ -87,7 +82,7 @@ def fit_ensemble(
     seeds = _checked_seeds(n_seeds, seeds)
     train_kwargs = dict(train_kwargs or {})
     members: list[ModelT] = []
-    with _random_state_restored():
+    with random_state_restored():
         for seed in seeds:
             logger.info(f"Training member {len(members) + 1} of {len(seeds)}, seed {seed}.")
             settings.seed = seed
@@ -126,26 +121,3 @@ def _checked_seeds(n_seeds: int, seeds: Sequence[int] | None) -> list[int]:
             f"`seeds` holds {repeated[0]} more than once; the same seed gives the same model."
         )
     return checked
-
-
-@contextmanager
-def _random_state_restored() -> Iterator[None]:
-    """Put back all that ``scvi.settings.seed = …`` sets."""
-    seed, environment = settings.seed, {name: os.environ.get(name) for name in _SET_BY_SEEDING}
-    cudnn = torch.backends.cudnn
-    deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
-    # the legacy state is what seeding sets
-    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
-    with torch.random.fork_rng(list(range(torch.cuda.device_count()))):
-        try:
-            yield
-        finally:
-            settings.seed = seed  # seeds anew, so the states come after it
-            np.random.set_state(numpy_state)  # noqa: NPY002
-            random.setstate(python_state)
-            cudnn.deterministic, cudnn.benchmark = deterministic, benchmark
-            for name, value in environment.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value

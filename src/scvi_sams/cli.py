@@ -18,11 +18,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns
     -------
-    Exit status: 0, or 2 for bad input, which is said in one line.
+    Exit status: 0; 2 for bad input, which is said in one line (of a config, one a mistake); 1 if
+    a part of the work failed; 130 if interrupted.
     """
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        status = options.run(options)
     except (ValueError, KeyError, OSError) as error:
         # a KeyError quotes its message
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("scvi-sams: interrupted", file=sys.stderr)
         return 130
-    return 0
+    return status or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,6 +93,22 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--max-epochs", type=_positive, help="most epochs (default: by data size)")
     train.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     train.set_defaults(run=_run_train)
+
+    benchmark = commands.add_parser(
+        "benchmark",
+        help="train and score models on splits of datasets, from one file",
+        description="Train and score all models of a config on splits of its datasets, beside "
+        "baselines and the ceiling. Writes tables and report.html. Started again, it goes on "
+        "where it was.",
+    )
+    benchmark.add_argument("config", type=Path, metavar="CONFIG.yaml", help="what to run")
+    benchmark.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder to write"
+    )
+    benchmark.add_argument(
+        "--workers", type=_positive, metavar="N", help="runs at a time (default: as in the config)"
+    )
+    benchmark.set_defaults(run=_run_benchmark)
     return parser
 
 
@@ -144,6 +161,39 @@ def _run_train(options: argparse.Namespace) -> None:
         f"Trained for {len(model.history['elbo_validation'])} epochs.\n"
         f"Model: {options.out / 'model.pt'}\nAnnotated data: {options.out / 'annotated.h5ad'}"
     )
+
+
+def _run_benchmark(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    try:
+        from scvi_sams import benchmark
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f'{error.name} is not installed: pip install "scvi-sams[benchmark]"'
+        ) from error
+    try:
+        config = benchmark.read_config(options.config)
+    except benchmark.ConfigError as error:
+        print(f"scvi-sams: {error}", file=sys.stderr)  # one line a mistake
+        return 2
+    try:
+        results = benchmark.run(config, options.out, n_workers=options.workers)
+    except ModuleNotFoundError as error:
+        raise ValueError(error) from error
+    except RuntimeError as error:
+        print(f"scvi-sams: {error}", file=sys.stderr)
+        return 1
+    Console().print(
+        f"Leaderboard: {options.out / 'leaderboard.md'}\nReport: {options.out / 'report.html'}"
+    )
+    n_failed = (results.runs["status"] == "failed").sum()
+    if n_failed:
+        print(
+            f"scvi-sams: {n_failed} run(s) failed; start again to try them once more",
+            file=sys.stderr,
+        )
+    return int(n_failed > 0)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import scanpy as sc
 from scipy import sparse
 
 from scvi_sams import splits
+from scvi_sams.evaluation._condition_table import ConditionTable
 from scvi_sams.evaluation._means import log_normalized
 
 if TYPE_CHECKING:
@@ -19,9 +21,11 @@ SPLIT_KEY = "split"
 
 def prepared(
     adata: AnnData,
-    split: dict[str, Any],
+    method: str,
+    arguments: dict[str, Any],
     seed: int,
     *,
+    layer: str | None = None,
     min_counts: int = 0,
     n_top_genes: int | None = None,
 ) -> AnnData:
@@ -31,31 +35,54 @@ def prepared(
     ----------
     adata
         Raw counts, cells × genes; not changed.
-    split
-        ``method``, the name of a function of ``sams.splits``, and its arguments.
+    method, arguments
+        Name of a function of ``sams.splits``, and its arguments.
     seed
         Of the split.
+    layer
+        Layer of the counts; ``X`` by default.
     min_counts
-        Cells of fewer counts are left out, of all genes as of those chosen.
+        Cells of fewer counts, of all genes, are left out; so are cells without any count of the
+        chosen genes.
     n_top_genes
         Number of highly variable genes; by default all that vary in training cells.
 
     Returns
     -------
-    A copy with ``obs["split"]``.
+    A copy with counts in X and ``obs["split"]``.
     """
-    settings = dict(split)
-    adata = adata[_totals(adata) >= min_counts].copy()
-    getattr(splits, settings.pop("method"))(adata, seed=seed, key_added=SPLIT_KEY, **settings)
+    if layer is not None:
+        adata = adata.copy()
+        adata.X = adata.layers[layer]
+    adata = adata[_totals(adata) >= max(min_counts, 1)].copy()
+    getattr(splits, method)(adata, seed=seed, key_added=SPLIT_KEY, **arguments)
     training = adata[(adata.obs[SPLIT_KEY] == "train").to_numpy()]
     adata = adata[:, _varying(training, n_top_genes)]
-    return adata[_totals(adata) >= max(min_counts, 1)].copy()
+    return adata[_totals(adata) > 0].copy()
 
 
-def _varying(training: AnnData, n_top_genes: int | None) -> np.ndarray:
+def subsets(adata: AnnData, **columns: Any) -> dict[str, npt.NDArray[np.bool_]]:
+    """Test cells of conditions that were trained on, and of those that were not, with controls.
+
+    ``{"seen": cells, "unseen": cells}``, or ``{"all": cells}`` if there is one kind only. A
+    condition is what cells received in their covariate values.
+    """
+    table = ConditionTable.of(adata, **columns)
+    is_test = (adata.obs[SPLIT_KEY] == "test").to_numpy()
+    learned = np.zeros(len(table.parts), dtype=bool)
+    learned[table.of_cell[~is_test]] = True
+    is_control = table.cells(table.is_control)
+    seen = is_test & table.cells(learned & ~table.is_control)
+    unseen = is_test & table.cells(~learned & ~table.is_control)
+    if not (seen.any() and unseen.any()):
+        return {"all": is_test}
+    return {"seen": seen | (is_test & is_control), "unseen": unseen | (is_test & is_control)}
+
+
+def _varying(training: AnnData, n_top_genes: int | None) -> npt.NDArray[np.bool_]:
     """Which genes vary, or vary most, in training cells."""
     x = sparse.csc_matrix(training.X)
-    varies = np.asarray((x.max(axis=0) - x.min(axis=0)).todense()).ravel() > 0
+    varies = (x.max(axis=0) - x.min(axis=0)).toarray().ravel() > 0
     if n_top_genes is None or n_top_genes >= varies.sum():
         return varies
     logs = training[:, varies].copy()
@@ -65,5 +92,5 @@ def _varying(training: AnnData, n_top_genes: int | None) -> np.ndarray:
     return varies
 
 
-def _totals(adata: AnnData) -> np.ndarray:
+def _totals(adata: AnnData) -> npt.NDArray[np.float64]:
     return np.asarray(adata.X.sum(axis=1)).ravel()
