@@ -136,8 +136,8 @@ def _begin(n_threads: int) -> None:
 
 
 def _silence() -> dict[logging.Logger, int]:
-    """Keep Lightning from saying for each run what hardware there is."""
-    loggers = [logging.getLogger(name) for name in ("lightning", "lightning.pytorch")]
+    """Keep Lightning and scvi-tools from saying for each run what hardware and files there are."""
+    loggers = [logging.getLogger(name) for name in ("lightning", "lightning.pytorch", "scvi")]
     before = {logger: logger.level for logger in loggers}
     for logger in loggers:
         logger.setLevel(logging.WARNING)
