@@ -135,6 +135,8 @@ def test_cells_of_each_split_are_written_for_models_elsewhere(config, tmp_path):
     )
     expected = adata.obs["split"].astype(str)
     assert written.set_index("cell")["split"].to_dict() == expected.to_dict()
+    genes = (tmp_path / "out/runs/small/pairs/1/references/genes.txt").read_text().split()
+    assert set(genes) <= set(adata.var_names)
 
 
 def test_means_of_the_summary_are_those_of_the_scores(config, tmp_path):

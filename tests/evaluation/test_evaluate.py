@@ -222,6 +222,22 @@ def test_the_winning_baseline_is_named(screens):
     assert "loses to Additive" in found.verdict
 
 
+def test_the_verdict_names_every_model_and_says_what_collapsed(found):
+    lines = dict(line.split(": ", 1) for line in found.verdict.splitlines())
+    models = found.per_perturbation.index.unique("model")
+    for name in set(models) - {"ceiling", *found.baselines}:
+        assert f"{name} " in lines["rmse"]
+    assert "collapsed 0" in lines["variance_ratio"]
+    assert lines["variance_ratio"].endswith("(far below 1 is collapse)")
+
+
+def test_logs_that_no_counts_could_have_are_refused(screens):
+    training, test = screens
+    wrong = cells_of(training)
+    with pytest.raises(ValueError, match=r"goes up to .*; no value|no value of those is above"):
+        sams.evaluate({"mine": wrong}, test, **COLUMNS, observed_units=LOG, **FAST)
+
+
 def test_what_differs_less_than_resamples_do_is_level(screens):
     training, test = screens
     rng = np.random.default_rng(0)

@@ -105,10 +105,12 @@ def sentence(row: pd.Series) -> str:
     elif row["outcome"] == BASELINE:
         text = f"the baseline {baseline} beats the best model, {model}, by "
         text += f"{difference} {_every(n)}"
+    elif row["gap"] < 0:
+        text = f"seeds disagree: the baseline {baseline} is better than the best model, {model}, "
+        text += f"in {row['n_worse']} of {counted(n, 'seed')}, by {difference} on average"
     else:
         text = f"seeds disagree: {model} is better than the best baseline, {baseline}, in "
-        text += f"{row['n_better']} of {counted(n, 'seed')}, "
-        text += f"by {number(row['gap'], digits)} on average"
+        text += f"{row['n_better']} of {counted(n, 'seed')}, by {difference} on average"
     if np.isfinite(row["ceiling"]):
         text += f" (ceiling {number(row['ceiling'], digits)})"
     return text + "."

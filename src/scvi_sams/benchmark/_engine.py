@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 
+_TALKATIVE = ("lightning", "lightning.pytorch", "lightning.fabric", "scvi")
+
 _DIED = (
     "A process died, perhaps for want of memory; fewer `n_workers` need less. (A script must "
     'start them under `if __name__ == "__main__":`.) Start again to continue where it ended.'
@@ -137,7 +139,7 @@ def _begin(n_threads: int) -> None:
 
 def _silence() -> dict[logging.Logger, int]:
     """Keep Lightning and scvi-tools from saying for each run what hardware and files there are."""
-    loggers = [logging.getLogger(name) for name in ("lightning", "lightning.pytorch", "scvi")]
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
     before = {logger: logger.level for logger in loggers}
     for logger in loggers:
         logger.setLevel(logging.WARNING)

@@ -13,6 +13,7 @@ from scvi_sams.benchmark._numbers import MISSING
 from scvi_sams.benchmark._terms import (
     BASELINE,
     CEILING,
+    CEILING_IS,
     GROUP,
     arrow,
     direction,
@@ -98,8 +99,7 @@ def as_markdown(
     missing = shortfalls(runs)
     lines = [f"# {_plain(name)}", "", _plain(overall(found)), ""]
     lines += [
-        "Mean ± standard deviation over seeds. **Best** of a column, *baselines*; the ceiling is "
-        "one half of the test cells predicting the other.",
+        "Mean ± standard deviation over seeds. **Best** of a column, *baselines*. " + CEILING_IS,
     ]
     for key in groups(summary, runs):
         lines += ["", f"## {_plain(title(key))}", ""]

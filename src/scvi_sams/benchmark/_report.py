@@ -33,6 +33,7 @@ from scvi_sams.benchmark._report_appendix import appendix
 from scvi_sams.benchmark._terms import (
     BASELINE,
     CEILING,
+    CEILING_IS,
     MODEL,
     arrow,
     direction,
@@ -153,7 +154,7 @@ def _verdict(found: pd.DataFrame, main: list[str], anchors: dict[_Key, str]) -> 
             "p",
             "The best model against the best baseline by each main metric, both chosen by these "
             "scores; differences are means over the seeds that both have. Arrows point to better "
-            "scores.",
+            f"scores. {CEILING_IS}",
             class_="note",
         ),
     ]

@@ -20,7 +20,7 @@ from scvi_sams.benchmark._config import add_modules_of
 from scvi_sams.benchmark._data import SPLIT_KEY, prepared, subsets
 from scvi_sams.benchmark._fit import contents, fitted
 from scvi_sams.benchmark._scoring import Scores, score_model, score_references
-from scvi_sams.benchmark._storage import read_json, write_json, write_parquet
+from scvi_sams.benchmark._storage import read_json, write_json, write_parquet, write_text
 from scvi_sams.benchmark._terms import CANNOT, DONE, FAILED, REFERENCES
 
 if TYPE_CHECKING:
@@ -159,6 +159,7 @@ def _scored(benchmark: Benchmark, run: Run, folder: Path) -> tuple[Scores, dict[
     if run.model is None:
         cells = adata.obs[SPLIT_KEY].astype(str).rename_axis("cell").reset_index()
         write_parquet(cells, folder / "split.parquet")
+        write_text("\n".join(adata.var_names) + "\n", folder / "genes.txt")
         return score_references(benchmark, run, adata, training, parts), about
     predictor, seconds = fitted(
         benchmark, run, training, folder, _fingerprint(benchmark, run, of_fit=True)

@@ -13,7 +13,9 @@ DONE, FAILED, CANNOT = "done", "failed", "cannot predict"
 
 MAIN = {
     "ate_pearson": "correlation of average treatment effects, over all perturbations and genes",
-    "pearson_delta": "correlation of a perturbation's changes from control, over genes",
+    "pearson_delta": "correlation of a perturbation's changes from the observed control, over "
+    "genes; the control's noise is in both sides, and earns ControlMean a score where control "
+    "cells are few",
     "pearson_delta_perturbed": "the same from the mean of all perturbations, so that what they "
     "share earns nothing",
     "rank": "share of the other predictions that lie nearer to the truth: 0 is perfect, 0.5 is "
@@ -23,6 +25,10 @@ MAIN = {
     "iwelbo": "bound on the log likelihood of test cells, in nats per cell; "
     "of likelihood models alone",
 }
+CEILING_IS = (
+    "The ceiling is one half of the test cells of each condition predicting the other: with half "
+    "the cells on both sides, so that what learned from more can exceed it."
+)
 _DIRECTION = DIRECTION | {"iwelbo": 1}
 
 

@@ -122,7 +122,8 @@ class Baseline(ABC):
             covariate_keys=covariate_keys,
         )
         counts = adata.X if layer is None else adata.layers[layer]
-        check_counts(counts, "X" if layer is None else f"layer {layer!r}")
+        where = "X" if layer is None else f"layer {layer!r}"
+        check_counts(counts, where, "Give raw counts, by `layer=` if they are in a layer.")
         profiles = mean_profiles(counts, table.of_cell, len(table.parts), units=COUNTS)
         self.means: dict[tuple[Parts, Parts], Array] = dict(
             zip(table.keys, profiles.log, strict=True)

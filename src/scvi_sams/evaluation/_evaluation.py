@@ -13,6 +13,7 @@ from scvi_sams.evaluation._profiles import Array
 from scvi_sams.evaluation._scores import DIRECTION
 
 CEILING = "ceiling"
+_VARIANCE = "variance_ratio"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ class Evaluation:
 
         A model beats or loses to the best baseline if the 95 % interval of the difference, by
         resamples of perturbations that both share, is on one side of 0; else the two are level.
-        What is better neither when more nor when less, such as coverage, is left out.
+        The last line is of collapse: how much the predictions of each model vary between
+        perturbations, as a share of how much observations do. What else is better neither when
+        more nor when less, such as coverage, is left out.
         """
         means = self.summary["mean"].unstack("model")
         lines = []
@@ -67,9 +70,16 @@ class Evaluation:
                 if rival is not None:
                     word = self._compared(metric, best, rival)
                     line += f", {word} {rival} {rivals[rival]:.3g}"
+                others = models.drop(labels=best)
+                line += "".join(f", {name} {score:.3g}" for name, score in others.items())
             if CEILING in means and np.isfinite(means.loc[metric, CEILING]):
                 line += f" (ceiling {means.loc[metric, CEILING]:.3g})"
             lines.append(line)
+        if _VARIANCE in means.index:
+            ratios = means.loc[_VARIANCE].drop(labels=[CEILING, *self.baselines], errors="ignore")
+            said = [f"{name} {ratio:.3g}" for name, ratio in ratios.dropna().items()]
+            if said:
+                lines.append(f"{_VARIANCE}: {', '.join(said)} (far below 1 is collapse)")
         return "\n".join(lines)
 
     def _compared(self, metric: str, model: str, rival: str) -> str:

@@ -37,7 +37,7 @@ def log_normalized(counts: Any) -> Any:
     )
 
 
-def check_counts(counts: Any, where: str) -> None:
+def check_counts(counts: Any, where: str, remedy: str) -> None:
     """Check that values are counts, by the first of them.
 
     Raises
@@ -50,7 +50,7 @@ def check_counts(counts: Any, where: str) -> None:
     if (some < 0).any() or (some != np.round(some)).any():
         raise ValueError(
             f"{where} does not hold counts: {some[(some < 0) | (some != np.round(some))][0]:g} is "
-            "none. Give raw counts (`layer=`), or say what the values are."
+            f"none. {remedy}"
         )
 
 

@@ -6,11 +6,12 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 from scvi import settings
 
 from scvi_sams.data._names import as_tuple, listed, nearest
-from scvi_sams.evaluation._means import COUNTS, LOG1P_CP10K, check_counts
+from scvi_sams.evaluation._means import COUNTS, LOG1P_CP10K, TARGET_SUM, check_counts
 from scvi_sams.evaluation._perturbench import PERTURBENCH
 from scvi_sams.evaluation._scores import DIRECTION
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from scvi_sams.evaluation._baseline import Baseline
 
 _CELLS_TO_COMPARE = 100
+_HIGHEST_LOG = np.log1p(TARGET_SUM) + 1  # predictions may err beyond what counts can show
 _OF_PREDICTIONS = "perturbation"
 _OF_MEANS = ("ControlMean", "PerturbedMean", "Additive", "LinearAdditive")
 
@@ -118,7 +120,15 @@ def check_units(cells: AnnData, units: str, name: str) -> None:
     if units not in (COUNTS, LOG1P_CP10K):
         raise ValueError(f"`{name}_units` is {units!r}; it must be {COUNTS!r} or {LOG1P_CP10K!r}.")
     if units == COUNTS:
-        check_counts(cells.X, f"X of `{name}`")
+        remedy = f"Put raw counts there, or say what the values are (`{name}_units=`)."
+        if name == "training":
+            remedy = "Put raw counts there."
+        check_counts(cells.X, f"X of `{name}`", remedy)
+    elif cells.n_obs and cells.X.max() > _HIGHEST_LOG:
+        raise ValueError(
+            f"X of `{name}` goes up to {cells.X.max():.4g}, which is no {LOG1P_CP10K}: no value "
+            f"of those is above {np.log1p(TARGET_SUM):.3g}. Counts? Or logs of another scale?"
+        )
 
 
 def units_of(cells: AnnData, name: str, asked: str | None) -> str:
