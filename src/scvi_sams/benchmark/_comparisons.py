@@ -26,7 +26,8 @@ def comparisons(summary: pd.DataFrame, board: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     For each dataset, split, subset and metric with a direction: the names and means of the best
-    ``model`` and ``baseline`` (over its seeds; those that lack a seed only where all do), the mean
+    ``model`` and ``baseline`` (over its seeds; those that lack a seed only where all do; empty if
+    there is none), the mean
     of the ``ceiling``, and over the seeds that both have: ``gap``, the mean difference, above 0 if
     the model is better; ``n_better``, ``n_worse`` and ``n_seeds``, numbers of seeds. ``outcome``
     is ``"model"`` or ``"baseline"`` if that one is better in every seed, ``"level"`` if none is in
@@ -43,7 +44,7 @@ def comparisons(summary: pd.DataFrame, board: pd.DataFrame) -> pd.DataFrame:
             continue
         row = dict(zip([*GROUP, "metric"], key, strict=True))
         for kind, one in best.items():
-            row[kind] = None if one is None else one["model"]
+            row[kind] = "" if one is None else one["model"]
             row[f"{kind}_mean"] = np.nan if one is None else one["mean"]
         row["ceiling"] = scores.loc[scores["kind"] == CEILING, "mean"].mean()
         difference = np.array([])
@@ -92,9 +93,9 @@ def sentence(row: pd.Series) -> str:
     baseline = f"{row[BASELINE]} {number(row['baseline_mean'], digits)}"
     n = row["n_seeds"]
     if row["outcome"] == ALONE:
-        if row[MODEL] is None:
+        if not row[MODEL]:
             text = f"no model has a score; the best baseline is {baseline}"
-        elif row[BASELINE] is None:
+        elif not row[BASELINE]:
             text = f"{model} is the best model; no baseline has a score"
         else:
             text = f"{model} and the baseline {baseline} have no seed in common"

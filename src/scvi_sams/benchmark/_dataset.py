@@ -130,10 +130,11 @@ class Dataset(Section):
         for argument in ("perturbation_key", "batch_key", "covariate_keys"):
             for key in as_tuple(getattr(self, argument)):
                 obs_column(adata, key, argument)
-        if self.layer is not None and self.layer not in adata.layers:
+        layers = [name for name in adata.layers if name is not None]  # None is X
+        if self.layer is not None and self.layer not in layers:
             raise KeyError(
-                f"There is no layer {self.layer!r}{nearest(self.layer, adata.layers)}. `layer` "
-                f"must be one of {listed(adata.layers, 10) or 'none'}."
+                f"There is no layer {self.layer!r}{nearest(self.layer, layers)}. `layer` must be "
+                f"one of {listed(layers, 10) or 'none'}."
             )
         return adata.copy() if adata.is_view else adata
 

@@ -163,11 +163,11 @@ def _verdict(found: pd.DataFrame, main: list[str], anchors: dict[_Key, str]) -> 
 def _win(row: pd.Series | None) -> Element:
     if row is None:
         return element("span", MISSING)
-    is_model = row["gap"] > 0 or row[BASELINE] is None
+    is_model = row["gap"] > 0 or not row[BASELINE]
     winner = row[MODEL] if is_model else row[BASELINE]
     if row["outcome"] == ALONE:
         lacks = BASELINE if is_model else MODEL
-        text = f"no {lacks}" if row[lacks] is None else "no seed in common"
+        text = f"no {lacks}" if not row[lacks] else "no seed in common"
     elif row["outcome"] == LEVEL:
         text = f"level with {row[MODEL]}"
     else:
