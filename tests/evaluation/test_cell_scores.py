@@ -209,4 +209,7 @@ def test_only_what_is_asked_is_computed(screens, monkeypatch):
 
     monkeypatch.setattr("scvi_sams.evaluation._cell_scores.tested", never)
     monkeypatch.setattr("scvi_sams.evaluation._cell_scores.Projection.fit", never)
-    sams.evaluate(as_logs(screens[0]), screens[1], **COLUMNS, metrics="rmse", n_bootstrap=2)
+    found = sams.evaluate(
+        as_logs(screens[0]), screens[1], **COLUMNS, metrics="rmse", n_bootstrap=2
+    )
+    assert list(found.per_perturbation) == ["rmse"]
