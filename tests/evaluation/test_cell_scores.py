@@ -158,6 +158,7 @@ def test_a_baseline_that_knows_the_means_finds_the_genes_of_sparse_screens():
         assert mean(found, metric, "ControlMean") == 0
 
 
+@pytest.mark.filterwarnings("ignore:The prediction 'observed' has no control cells")
 def test_predicted_cells_are_tested_against_their_own_controls(screens):
     moved = {
         "own": as_logs(screens[1], shift=np.linspace(0, 3, N_GENES)),

@@ -8,6 +8,8 @@ import pytest
 import scvi_sams as sams
 from scvi_sams.metrics import interval_coverage
 
+pytestmark = pytest.mark.filterwarnings("ignore:The prediction .* has no control cells")
+
 COLUMNS = {"perturbation_key": "perturbation", "control": "control"}
 GENES = [f"g{i}" for i in range(12)]
 
@@ -40,6 +42,7 @@ def effects_of(names, **obs):
 
 def evaluated(adata, effects, **kwargs):
     predicted = adata[adata.obs["perturbation"] != "control"].copy()
+    predicted.obs_names = "predicted " + predicted.obs_names
     found = sams.evaluate(
         predicted,
         adata,
@@ -91,6 +94,7 @@ def test_labels_may_be_the_index(cells):
 
 def test_others_have_no_coverage(cells):
     predicted = cells[cells.obs["perturbation"] != "control"].copy()
+    predicted.obs_names = "predicted " + predicted.obs_names
     found = sams.evaluate(
         {"mine": predicted, "other": predicted},
         cells,

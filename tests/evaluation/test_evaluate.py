@@ -9,6 +9,8 @@ import scvi_sams as sams
 from scvi_sams.evaluation._cell_scores import AGREEMENT, DISTANCES
 from scvi_sams.evaluation._scores import DIRECTION
 
+pytestmark = pytest.mark.filterwarnings("ignore:The prediction .* has no control cells")
+
 COLUMNS = {"perturbation_key": "perturbation", "control": "control"}
 OF_MEANS = [name for name in DIRECTION if name not in {*DISTANCES, *AGREEMENT, "coverage"}]
 METRICS = [*OF_MEANS, *DISTANCES]
@@ -42,6 +44,7 @@ def cells_of(adata, labels=None):
     cells = adata[adata.obs["perturbation"] != "control"].copy()
     if labels is not None:
         cells.obs["perturbation"] = cells.obs["perturbation"].map(labels)
+    cells.obs_names = "predicted " + cells.obs_names
     cells.uns["prediction"] = {"units": "counts"}
     return cells
 
@@ -185,7 +188,7 @@ def test_baselines_are_those_asked_for(screens):
     arguments = COLUMNS | {"training": training, "metrics": "pearson_delta_perturbed"}
     alone = sams.evaluate({}, test, **arguments, baselines=())
     assert list(alone.summary.loc["pearson_delta_perturbed"].index) == ["ceiling"]
-    assert alone.verdict == ""
+    assert alone.verdict == "None of the metrics is better when more or when less."
     assert mean(alone, "pearson_delta_perturbed", "ceiling") > 0.5
     two = sams.evaluate({}, test, **arguments, baselines=["Additive", "ControlMean"])
     assert two.baselines == ("Additive", "ControlMean")
@@ -315,6 +318,64 @@ def test_log_values_are_compared_as_they_are(screens):
     assert (found.per_perturbation.loc["model", "rmse"] < 1e-5).all()
 
 
+@pytest.mark.parametrize("named", [True, False], ids=["by-name", "other-values"])
+def test_cells_that_are_to_be_predicted_predict_nothing(screens, named):
+    _, test = screens
+    cells = test.copy()
+    cells.uns["prediction"] = {"units": "counts"}
+    if named:
+        with pytest.warns(UserWarning, match=r"of the prediction 'model'.* are cells of `observ"):
+            sams.evaluate(cells, test, **COLUMNS, **FAST)
+    else:  # simulated for the same cells
+        cells.X = np.random.default_rng(0).permutation(cells.X)
+        sams.evaluate(cells, test, **COLUMNS, **FAST)
+
+
+@pytest.mark.filterwarnings("error:The prediction .* has no control cells")
+def test_effects_from_shared_controls_are_warned_of(screens):
+    training, test = screens
+    with pytest.warns(UserWarning, match="'model' has no control cells.*on both sides"):
+        sams.evaluate(cells_of(training), test, **COLUMNS, metrics=["ate_r2"], n_bootstrap=2)
+    in_y = training[(training.obs["perturbation"] != "control") | (training.obs["line"] == "x")]
+    in_y = in_y.copy()
+    in_y.uns["prediction"] = {"units": "counts"}
+    by_line = {"covariate_keys": "line", "n_bootstrap": 2}
+    with pytest.warns(UserWarning, match="'model' has no control cells in 'y'"):
+        sams.evaluate(in_y, test, **COLUMNS, **by_line, metrics="ate_pearson")
+    sams.evaluate(in_y, test, **COLUMNS, **by_line, metrics=["rmse"])
+
+
+def test_contexts_of_a_transfer_split_are_not_pooled_unnoticed(screens):
+    training, test = screens
+    test = test.copy()
+    sams.splits.transfer(test, **COLUMNS, covariate_keys="line")
+    with pytest.warns(UserWarning, match=r"held out within 'line', whose values are pooled"):
+        sams.evaluate(cells_of(training), test, **COLUMNS, **FAST)
+    sams.evaluate(cells_of(training), test, **COLUMNS, covariate_keys="line", **FAST)
+
+
+def test_an_evaluation_prints_as_its_verdict(found):
+    first, *verdict = repr(found).splitlines()
+    assert first.startswith(f"Evaluation of 9 predictions of {2 * N} conditions by")
+    assert verdict == found.verdict.splitlines()
+
+
+def test_the_verdict_says_of_how_many_conditions_and_by_whose_definitions(screens):
+    training, test = screens
+    metrics = {"metrics": ["rmse", "rank"], "n_bootstrap": 2}
+    found = sams.evaluate(cells_of(training), test, **COLUMNS, **metrics, compat="perturbench")
+    first, *lines = found.verdict.splitlines()
+    assert "perturbench" in first
+    assert not any("conditions" in line for line in lines)
+    only = test[(test.obs["perturbation"] != "P00") | (test.obs["line"] == "x")].copy()
+    keep = only.obs["perturbation"].isin(["control", "P00", "P01"]) | (only.obs["line"] == "y")
+    # in line x two conditions can be ranked, in y the others
+    few = only[keep & ((only.obs["line"] == "y") | (only.obs["perturbation"] != "P01"))].copy()
+    found = sams.evaluate(cells_of(training), few, **COLUMNS, covariate_keys="line", **metrics)
+    rank = next(line for line in found.verdict.splitlines() if line.startswith("rank"))
+    assert rank.endswith(f", of {N - 1} of {N} conditions")
+
+
 def drop_controls(test):
     return test[test.obs["perturbation"] != "control"].copy()
 
@@ -338,7 +399,7 @@ def lacking(test):
 @pytest.mark.parametrize(
     ("of_predicted", "of_test", "arguments", "message"),
     [
-        pytest.param(None, drop_controls, {}, "No cell has the control 'control'", id="control"),
+        pytest.param(None, drop_controls, {}, "No cell of `observed` has the control", id="control"),
         pytest.param(rename_genes, None, {}, "share 37 genes and differ in 6", id="genes"),
         pytest.param(None, as_logs, {}, "X of `observed` does not hold counts", id="logs"),
         pytest.param(as_logs, None, {}, "X of `predicted` does not hold counts", id="predicted"),

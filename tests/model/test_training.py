@@ -81,22 +81,27 @@ def test_perturbation_without_training_cell_warns_and_keeps_its_prior(screen):
 
 
 @pytest.mark.parametrize(
-    ("cls", "n_steps_dense"),
+    ("cls", "n_steps_dense", "n_steps_mask_kl"),
     [
-        pytest.param(sams.SAMSVAE, 0, id="masked"),
-        pytest.param(sams.SAMSVAE, 40, id="dense-start"),
-        pytest.param(sams.CPAVAE, 40, id="no-masks"),
+        pytest.param(sams.SAMSVAE, 0, 0, id="masked"),
+        pytest.param(sams.SAMSVAE, 40, 0, id="dense-start"),
+        pytest.param(sams.SAMSVAE, 0, 40, id="rising-weight"),
+        pytest.param(sams.SAMSVAE, 40, 40, id="dense-start-and-rising-weight"),
+        pytest.param(sams.CPAVAE, 40, 40, id="no-masks"),
     ],
 )
-def test_early_stopping_stops_and_the_best_weights_are_kept(screen, cls, n_steps_dense):
+def test_early_stopping_stops_and_the_best_weights_are_kept(
+    screen, cls, n_steps_dense, n_steps_mask_kl
+):
     class Record(Callback):
         def __init__(self):
-            self.biases, self.are_free = [], []
+            self.biases, self.counts = [], []
 
         def on_validation_end(self, trainer, pl_module):
             module = pl_module.module
             self.biases.append(module.likelihood.to_genes.bias.detach().clone())
-            self.are_free.append(bool(module.perturbations.masks_are_free))
+            is_free = bool(module.perturbations.masks_are_free)
+            self.counts.append(is_free and pl_module.loss_kwargs.get("mask_weight", 1.0) == 1.0)
 
     set_up(screen, cls)
     model, record = cls(screen, **SMALL), Record()
@@ -106,15 +111,20 @@ def test_early_stopping_stops_and_the_best_weights_are_kept(screen, cls, n_steps
         enable_progress_bar=False,
         accelerator="cpu",
         early_stopping_patience=4,
-        plan_kwargs={"lr": 0.02, "n_steps_dense": n_steps_dense},
+        plan_kwargs={
+            "lr": 0.02,
+            "n_steps_dense": n_steps_dense,
+            "n_steps_mask_kl": n_steps_mask_kl,
+        },
         callbacks=[record],
     )
     bound = model.history["elbo_validation"].to_numpy(dtype=float).ravel()
     assert len(bound) < 400
-    # the bounds of the dense start are those of another model, and do not count
-    assert all(record.are_free) == (n_steps_dense == 0 or not model.module.has_masks)
+    # the bounds of the dense start and of cheap masks are of other models, and do not count
+    is_scheduled = n_steps_dense + n_steps_mask_kl > 0 and model.module.has_masks
+    assert all(record.counts) != is_scheduled
     assert model.module.perturbations.masks_are_free
-    bound = np.where(record.are_free, bound, np.inf)
+    bound = np.where(record.counts, bound, np.inf)
     assert bound.argmin() == len(bound) - 5
     assert torch.equal(model.module.likelihood.to_genes.bias, record.biases[bound.argmin()])
 

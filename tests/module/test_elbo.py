@@ -48,16 +48,17 @@ def test_validation_cells_use_the_training_numbers():
     torch.testing.assert_close(losses.kl_local[MODULE_KEYS.KL_PERTURBATIONS].sum(), expected)
 
 
-def test_mask_kl_weight_adds_once_per_cell_and_stays_out_of_the_bound():
+@pytest.mark.parametrize("in_force", [0.0, 0.4, 1.0])
+def test_mask_kl_weight_adds_once_per_cell_and_stays_out_of_the_bound(in_force):
     plain, weighted = module_of(), module_of(mask_kl_weight=0.25)
     tensors = cells(40)
     losses = []
     for module in (plain, weighted):
         module.perturbations.set_n_cells(n_cells_of(tensors))
         torch.manual_seed(5)
-        losses.append(module(tensors)[2])
+        losses.append(module(tensors, loss_kwargs={"mask_weight": in_force})[2])
     kl_mask = divergences(plain)[0]
-    expected = 0.25 * (n_cells_of(tensors) * kl_mask).sum() / 40
+    expected = in_force * 0.25 * (n_cells_of(tensors) * kl_mask).sum() / 40
     torch.testing.assert_close(losses[1].loss - losses[0].loss, expected, rtol=1e-4, atol=1e-4)
     for key, value in losses[0].kl_local.items():
         torch.testing.assert_close(losses[1].kl_local[key], value)

@@ -16,13 +16,14 @@ class Watch(Callback):
 
     def __init__(self):
         self.are_free, self.temperatures, self.first_moments = [], [], []
-        self.kl_weights, self.inclusion, self.rates = [], [], []
+        self.kl_weights, self.mask_weights, self.inclusion, self.rates = [], [], [], []
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         posterior = pl_module.module.perturbations
         self.are_free.append(bool(posterior.masks_are_free))
         self.temperatures.append(getattr(posterior.masks, "temperature", None))
         self.kl_weights.append(float(pl_module.kl_weight))
+        self.mask_weights.append(pl_module.loss_kwargs.get("mask_weight", 1.0))
         self.inclusion.append(posterior.inclusion_probability.detach().clone())
         (optimizer,) = trainer.optimizers
         self.rates.append([group["lr"] for group in optimizer.param_groups])
@@ -190,6 +191,62 @@ def test_temperature_goes_geometrically_from_the_first_masked_step(screen):
 def test_temperature_is_one_unless_asked(screen):
     _, record = watched(screen, max_epochs=3)
     assert set(record.temperatures) == {1.0}
+
+
+def test_weight_of_the_masks_rises_linearly_from_the_first_masked_step(screen):
+    _, record = watched(screen, n_steps_dense=6, n_steps_mask_kl=8)
+    since_free = np.arange(len(record.mask_weights)) - record.are_free.index(True)
+    assert since_free[-1] > 8
+    np.testing.assert_allclose(record.mask_weights[6:], np.clip(since_free[6:] / 8, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "n_rising"),
+    [
+        pytest.param({}, lambda n_steps, n_epochs: n_steps // 3, id="third-of-the-run"),
+        pytest.param(
+            {"n_epochs_mask_kl": 1}, lambda n_steps, n_epochs: n_steps // n_epochs, id="epochs"
+        ),
+    ],
+)
+def test_weight_of_the_masks_is_whole_in_time(screen, schedule, n_rising):
+    _, record = watched(screen, max_epochs=6, n_steps_dense=0, **schedule)
+    weights = np.array(record.mask_weights)
+    assert (weights < 1).sum() == n_rising(len(weights), 6)
+    assert (weights == np.sort(weights)).all()
+
+
+@pytest.mark.parametrize(
+    ("cls", "settings"),
+    [
+        pytest.param(sams.SAMSVAE, {"mask_kl_weight": 0.0}, id="no-weight"),
+        pytest.param(sams.SVAEPlus, {}, id="no-weight-by-default"),
+        pytest.param(sams.CPAVAE, {}, id="no-masks"),
+    ],
+)
+def test_nothing_rises_where_there_is_no_weight(screen, cls, settings):
+    set_up(screen, cls)
+    model = cls(screen, **SMALL, **settings)
+    assert set(watch(model, max_epochs=3, n_steps_dense=0).mask_weights) == {1.0}
+
+
+def test_training_on_has_the_whole_weight_at_once(screen):
+    model, record = watched(screen, max_epochs=3, n_steps_dense=2, n_steps_mask_kl=2)
+    assert min(record.mask_weights) == 0
+    assert set(watch(model, max_epochs=3).mask_weights) == {1.0}
+
+
+def test_training_that_ends_before_the_whole_weight_says_so(screen):
+    class Stop(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            trainer.should_stop = True
+
+    set_up(screen)
+    model = sams.SAMSVAE(screen, **SMALL)
+    with pytest.warns(UserWarning, match="before `mask_kl_weight` was in full force"):
+        model.train(
+            **FEW_STEPS | {"max_epochs": 60}, plan_kwargs={"n_steps_dense": 0}, callbacks=[Stop()]
+        )
 
 
 @pytest.mark.parametrize("initial", [4.0, 0.25])

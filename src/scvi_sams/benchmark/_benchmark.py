@@ -19,7 +19,7 @@ from scvi_sams.benchmark._storage import write_parquet, write_text
 from scvi_sams.benchmark._terms import DONE, FAILED
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
     """What a benchmark found.
 
@@ -39,6 +39,15 @@ class Results:
     summary: pd.DataFrame
     runs: pd.DataFrame
     leaderboard: pd.DataFrame
+
+    def __repr__(self) -> str:
+        """How many runs came to what."""
+        counts = self.runs["status"].value_counts()
+        return (
+            f"Results of {len(self.runs)} runs ("
+            + ", ".join(f"{n} {status}" for status, n in counts.items())
+            + f"): {len(self.scores)} scores, {len(self.leaderboard)} rows of the leaderboard"
+        )
 
 
 def run(

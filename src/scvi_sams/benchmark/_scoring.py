@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from anndata import AnnData
 
 from scvi_sams.data._names import as_tuple
 from scvi_sams.evaluation._condition_table import ConditionTable
@@ -16,8 +17,6 @@ from scvi_sams.evaluation._evaluate import evaluate
 from scvi_sams.evaluation._evaluation import CEILING
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-
     from scvi_sams.benchmark._config import Benchmark
     from scvi_sams.benchmark._predictor import Predictor
     from scvi_sams.benchmark._run import Run
@@ -132,6 +131,10 @@ def score_model(
         except ValueError as error:
             scores.cannot += f"{subset}: {error} "
             continue
+        if not isinstance(predicted, AnnData):
+            raise TypeError(
+                f"`predict` of {name!r} returned {type(predicted).__name__}; it must return AnnData."
+            )
         effects = _effects(benchmark, predictor, name, labels, covariates)
         found = evaluate(
             {name: predicted},

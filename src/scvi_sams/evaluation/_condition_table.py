@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 Parts = tuple[str, ...]
 
 
-def column(adata: AnnData, key: str) -> pd.Series:
-    """A complete column of obs as text.
+def column(adata: AnnData, key: str, whose: str = "") -> pd.Series:
+    """A complete column of obs as text; errors say whose obs it is, such as ``of training``.
 
     Raises
     ------
@@ -29,13 +29,14 @@ def column(adata: AnnData, key: str) -> pd.Series:
     ValueError
         If cells lack a value.
     """
+    obs = f"obs {whose}".strip()
     if key not in adata.obs:
-        raise KeyError(f"obs has no column {key!r}{nearest(key, map(str, adata.obs.columns))}.")
+        raise KeyError(f"{obs} has no column {key!r}{nearest(key, map(str, adata.obs.columns))}.")
     values = adata.obs[key]
     if values.isna().any():
         missing = values.index[values.isna()]
         raise ValueError(
-            f"Column {key!r} of obs has no value for {len(missing)} cell(s), first "
+            f"Column {key!r} of {obs} has no value for {len(missing)} cell(s), first "
             f"{listed(missing, 3)}. Fill them in or drop these cells."
         )
     return values.astype(str)
@@ -90,8 +91,9 @@ class ConditionTable:
         delimiter: str | None = "+",
         covariate_keys: str | Sequence[str] | None = None,
         require_control: bool = True,
+        whose: str = "",
     ) -> ConditionTable:
-        """Read labels and covariates of all cells.
+        """Read labels and covariates of all cells; errors say whose they are.
 
         Raises
         ------
@@ -100,8 +102,8 @@ class ConditionTable:
         ValueError
             If a label is missing or malformed, or no cell carries a control.
         """
-        labels, controls = column(adata, perturbation_key), as_tuple(control)
-        covariates = [column(adata, key) for key in as_tuple(covariate_keys)]
+        labels, controls = column(adata, perturbation_key, whose), as_tuple(control)
+        covariates = [column(adata, key, whose) for key in as_tuple(covariate_keys)]
         parts_of = {
             label: perturbations_of(label, controls, delimiter, perturbation_key)
             for label in labels.unique()
@@ -115,8 +117,9 @@ class ConditionTable:
             absent = [name for name in controls if name not in carried]
             if absent:
                 raise ValueError(
-                    f"No cell has the control {absent[0]!r} in column {perturbation_key!r}"
-                    f"{nearest(absent[0], parts_of)}. Correct `control=`."
+                    f"No cell {whose}{' ' if whose else ''}has the control {absent[0]!r} in column "
+                    f"{perturbation_key!r}{nearest(absent[0], parts_of)}. Correct `control=`, or "
+                    "add control cells."
                 )
         keys = list(zip(labels.map(parts_of), *covariates, strict=True))
         of_cell, kinds = pd.factorize(pd.Series(keys, dtype=object))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from scvi import settings
 
-from scvi_sams.data._names import listed
+from scvi_sams.data._names import as_tuple, listed
 from scvi_sams.evaluation._bench import Bench, Scored
 from scvi_sams.evaluation._cell_scores import DISTANCES, Projection
 from scvi_sams.evaluation._condition_cells import BaselineCells, GivenCells, Key, Source
@@ -30,7 +30,9 @@ from scvi_sams.evaluation._requests import (
     of_genes,
     units_of,
     warn_of_scales,
-    warn_of_shared_cells,
+    warn_of_observed_cells,
+    warn_of_pooled_contexts,
+    warn_of_training_cells,
 )
 from scvi_sams.evaluation._split_record import stratified_ranks
 
@@ -145,8 +147,9 @@ def evaluate(
     Warns
     -----
     UserWarning
-        If conditions or genes are left out, logs and counts are not of the same genes, or cells of
-        ``observed`` are in ``training``.
+        If conditions or genes are left out, logs and counts are not of the same genes, cells of
+        ``observed`` are in ``training`` or in a prediction, average treatment effects of a
+        prediction are from observed control cells, or contexts of a transfer split are pooled.
     """
     models = dict(predicted) if isinstance(predicted, Mapping) else {"model": predicted}
     intervals = by_model(effects, models)
@@ -156,9 +159,13 @@ def evaluate(
     if taken:
         raise ValueError(f"{listed(taken)} names a baseline; name the model another way.")
     check_units(observed, observed_units, "observed")
+    warn_of_pooled_contexts(observed, as_tuple(covariate_keys))
     units = {name: units_of(cells, name, predicted_units) for name, cells in models.items()}
     genes = common_genes(models, observed, intersect_genes, training)
     sides = {name: (cells, units[name]) for name, cells in models.items()}
+    for name, cells in models.items():
+        if units[name] == observed_units:
+            warn_of_observed_cells(cells, observed, genes, name)
     warn_of_scales(sides | {"observed": (observed, observed_units)}, len(genes))
     labels: dict[str, Any] = {
         "control": control,
@@ -168,20 +175,25 @@ def evaluate(
     columns = labels | {"perturbation_key": perturbation_key}
 
     def given(
-        adata: AnnData, units: str, key: str = perturbation_key, *, require_control: bool = False
+        adata: AnnData,
+        units: str,
+        whose: str,
+        key: str = perturbation_key,
+        *,
+        require_control: bool = False,
     ) -> GivenCells:
         own = columns | {"perturbation_key": key, "require_control": require_control}
-        table = ConditionTable.of(adata, **own)
+        table = ConditionTable.of(adata, **own, whose=f"of {whose}")
         return GivenCells.of(of_genes(adata, genes), table, units)
 
-    truth = given(observed, observed_units, require_control=True)
+    truth = given(observed, observed_units, "`observed`", require_control=True)
     keys = _chosen(truth, min_cells)
     trained = None
     if training is not None:
         check_units(training, COUNTS, "training")
         if observed_units == COUNTS:
-            warn_of_shared_cells(training, observed, genes)
-        trained = given(training, COUNTS)
+            warn_of_training_cells(training, observed, genes)
+        trained = given(training, COUNTS, "`training`")
         if classes:
             _check_contexts(trained, keys)
     weights = resamples(["+".join(parts) for parts, _ in keys], n_bootstrap, seed)
@@ -202,8 +214,11 @@ def evaluate(
     def sources() -> Iterator[tuple[str, Source]]:
         """One after the other, so that no two baselines are held."""
         for name, cells in models.items():
-            source = given(cells, units[name], label_key(cells, perturbation_key))
+            key = label_key(cells, perturbation_key)
+            source = given(cells, units[name], f"the prediction {name!r}", key)
             _check_complete(source, keys, name)
+            if any(metric.startswith("ate_") for metric in wanted):
+                _warn_of_shared_controls(source, keys, name)
             yield name, source
         for name, baseline in classes.items():
             assert training is not None
@@ -224,7 +239,7 @@ def evaluate(
         {name: table.sort_index() for name, (table, _) in scored.items()}, names=["model"]
     )
     summary, resampled = summarised(scored, weights)
-    return Evaluation(per_perturbation, summary, tuple(classes), resampled)
+    return Evaluation(per_perturbation, summary, tuple(classes), resampled, compat)
 
 
 def _chosen(observed: GivenCells, min_cells: int) -> list[Key]:
@@ -258,6 +273,20 @@ def _check_complete(predicted: GivenCells, keys: Sequence[Key], name: str) -> No
         raise ValueError(
             f"The prediction {name!r} lacks {len(missing)} condition(s) of `observed`: "
             f"{listed(missing)}."
+        )
+
+
+def _warn_of_shared_controls(predicted: GivenCells, keys: Sequence[Key], name: str) -> None:
+    contexts = dict.fromkeys(context for _, context in keys)
+    bare = [context for context in contexts if not predicted.n_cells(((), context))]
+    if bare:
+        where = listed([", ".join(context) for context in bare])
+        warnings.warn(
+            f"The prediction {name!r} has no control cells{f' in {where}' if any(bare) else ''}: "
+            "its average treatment effects are from the observed ones, whose noise is then on "
+            "both sides and raises `ate_*`. Predict control cells too.",
+            UserWarning,
+            stacklevel=settings.warnings_stacklevel,
         )
 
 

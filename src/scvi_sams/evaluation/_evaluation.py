@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ CEILING = "ceiling"
 _VARIANCE = "variance_ratio"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """What :func:`scvi_sams.evaluate` found.
 
@@ -34,12 +34,24 @@ class Evaluation:
     resampled
         Means of each resample of perturbations, the same resamples for all models: one row per
         metric and model, as in ``summary``; so differences of rows are paired.
+    compat
+        Whose definitions the metrics follow, if not our own.
     """
 
     per_perturbation: pd.DataFrame
     summary: pd.DataFrame
     baselines: tuple[str, ...]
-    resampled: pd.DataFrame = field(repr=False)
+    resampled: pd.DataFrame
+    compat: str | None = None
+
+    def __repr__(self) -> str:
+        """What was scored, and the verdict."""
+        n_metrics, n_models = (len(level) for level in self.summary.index.levels)
+        n_conditions = len(self.per_perturbation.groupby(["perturbation", "context"]))
+        return (
+            f"Evaluation of {n_models} predictions of {n_conditions} conditions by {n_metrics} "
+            f"metrics (per_perturbation, summary, verdict)\n{self.verdict}"
+        )
 
     @property
     def verdict(self) -> str:
@@ -49,10 +61,12 @@ class Evaluation:
         resamples of perturbations that both share, is on one side of 0; else the two are level.
         The last line is of collapse: how much the predictions of each model vary between
         perturbations, as a share of how much observations do. What else is better neither when
-        more nor when less, such as coverage, is left out.
+        more nor when less, such as coverage, is left out. A metric that is defined for some of
+        the conditions alone says for how many.
         """
         means = self.summary["mean"].unstack("model")
-        lines = []
+        n_conditions = self.summary["n"].groupby("metric").max()
+        lines = [f"Metrics as {self.compat} defines them."] if self.compat else []
         for metric, direction in DIRECTION.items():
             if not direction or metric not in means.index:
                 continue
@@ -74,13 +88,15 @@ class Evaluation:
                 line += "".join(f", {name} {score:.3g}" for name, score in others.items())
             if CEILING in means and np.isfinite(means.loc[metric, CEILING]):
                 line += f" (ceiling {means.loc[metric, CEILING]:.3g})"
+            if n_conditions[metric] < n_conditions.max():
+                line += f", of {n_conditions[metric]} of {n_conditions.max()} conditions"
             lines.append(line)
         if _VARIANCE in means.index:
             ratios = means.loc[_VARIANCE].drop(labels=[CEILING, *self.baselines], errors="ignore")
             said = [f"{name} {ratio:.3g}" for name, ratio in ratios.dropna().items()]
             if said:
                 lines.append(f"{_VARIANCE}: {', '.join(said)} (far below 1 is collapse)")
-        return "\n".join(lines)
+        return "\n".join(lines) or "None of the metrics is better when more or when less."
 
     def _compared(self, metric: str, model: str, rival: str) -> str:
         gains = DIRECTION[metric] * (

@@ -161,17 +161,10 @@ def units_of(cells: AnnData, name: str, asked: str | None) -> str:
     return stated
 
 
-def warn_of_shared_cells(training: AnnData, observed: AnnData, genes: pd.Index) -> None:
-    """Warn if cells to be predicted were learned from: those of one name and the same counts.
-
-    Names alone may be numbers that start anew in each data set.
-    """
-    names = observed.obs_names.intersection(training.obs_names, sort=False)
-    if not (len(names) and training.obs_names.is_unique and observed.obs_names.is_unique):
-        return
-    some = names[:_CELLS_TO_COMPARE]
-    first, second = (adata[some, genes].to_df().to_numpy() for adata in (training, observed))
-    if (first == second).all():
+def warn_of_training_cells(training: AnnData, observed: AnnData, genes: pd.Index) -> None:
+    """Warn if cells to be predicted were learned from."""
+    names = _shared_cells(training, observed, genes)
+    if len(names):
         warnings.warn(
             f"{len(names)} cell(s) of `observed` are in `training` too, such as "
             f"{listed(names, 3)}: baselines were fitted to what they are scored on. Give cells "
@@ -179,6 +172,49 @@ def warn_of_shared_cells(training: AnnData, observed: AnnData, genes: pd.Index) 
             UserWarning,
             stacklevel=settings.warnings_stacklevel,
         )
+
+
+def warn_of_observed_cells(
+    predicted: AnnData, observed: AnnData, genes: pd.Index, name: str
+) -> None:
+    """Warn if a prediction holds the very cells that it is to predict."""
+    names = _shared_cells(predicted, observed, genes)
+    if len(names):
+        warnings.warn(
+            f"{len(names)} cell(s) of the prediction {name!r}, such as {listed(names, 3)}, are "
+            "cells of `observed`, with the same values: they predict nothing.",
+            UserWarning,
+            stacklevel=settings.warnings_stacklevel,
+        )
+
+
+def _shared_cells(first: AnnData, second: AnnData, genes: pd.Index) -> pd.Index:
+    """Names of cells of one name and the same values on both sides.
+
+    Names alone may be numbers that start anew in each data set.
+    """
+    names = second.obs_names.intersection(first.obs_names, sort=False)
+    if not (len(names) and first.obs_names.is_unique and second.obs_names.is_unique):
+        return names[:0]
+    some = names[:_CELLS_TO_COMPARE]
+    values = (adata[some, genes].to_df().to_numpy() for adata in (first, second))
+    return names if np.array_equal(*values) else names[:0]
+
+
+def warn_of_pooled_contexts(observed: AnnData, covariate_keys: Sequence[str]) -> None:
+    """Warn if a split held out perturbations in some contexts, and contexts are not told apart."""
+    for key, record in observed.uns.items():
+        if not isinstance(record, Mapping) or record.get("method") != "transfer":
+            continue
+        lacking = set(map(str, record.get("covariate_keys", ()))) - set(covariate_keys)
+        if lacking:
+            warnings.warn(
+                f"uns[{key!r}] says that perturbations were held out within {listed(lacking)}, "
+                "whose values are pooled here: an effect of one is averaged with that of another. "
+                "Pass `covariate_keys=`.",
+                UserWarning,
+                stacklevel=settings.warnings_stacklevel,
+            )
 
 
 def label_key(cells: AnnData, key: str) -> str:

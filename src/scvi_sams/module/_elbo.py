@@ -57,11 +57,13 @@ class ElboMixin(nn.Module):
         inference_outputs: InferenceOutputs,
         generative_outputs: dict[str, Distribution],
         kl_weight: torch.Tensor | float = 1.0,
+        mask_weight: float = 1.0,
     ) -> LossOutput:
         """Negative objective, averaged over the cells of a batch.
 
-        ``kl_weight`` weighs the divergence of the basal states. The losses per cell that are
-        reported are those of the evidence lower bound, never weighted.
+        ``kl_weight`` weighs the divergence of the basal states, and ``mask_weight`` is the share
+        of ``mask_kl_weight`` that is in force. The losses per cell that are reported are those of
+        the evidence lower bound, never weighted.
         """
         log_px, kl_z = self._local_terms(tensors, inference_outputs, generative_outputs)
         kl_mask, kl_effects, extra = self._global_terms(tensors, inference_outputs)
@@ -76,7 +78,7 @@ class ElboMixin(nn.Module):
             log_ratio = self._global_log_ratio(tensors, inference_outputs)
             loss = -log_mean_exp(log_px + kl_weight * log_ratio_z + log_ratio)
         return LossOutput(
-            loss=(loss + extra).mean(),
+            loss=(loss + mask_weight * extra).mean(),
             reconstruction_loss=reconstruction,
             kl_local={
                 MODULE_KEYS.KL_Z: kl_z_mean,

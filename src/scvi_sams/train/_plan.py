@@ -38,6 +38,10 @@ class SAMSTrainingPlan(TrainingPlan):
     states are standard normal, so the rotation changes nothing that the data can tell; but masks
     learned from the start settle on the axes of chance, and training does not leave these again.
 
+    The module's ``mask_kl_weight`` then rises linearly from zero. An effect that is spread over
+    several axes is worth less on each of them than a mask costs; at the full weight its masks
+    would close one by one before it gathers on one axis.
+
     Parameters
     ----------
     module
@@ -54,6 +58,10 @@ class SAMSTrainingPlan(TrainingPlan):
     n_steps_dense
         Most steps of the dense start, at most a third of the run; 0 for none. With early
         stopping, it ends from the best weights when a quarter of the patience is used up.
+    n_steps_mask_kl, n_epochs_mask_kl
+        Steps and epochs after which the module's ``mask_kl_weight`` is in full force once masks
+        are free, whichever is over first, and at most a third of the run. Early stopping counts
+        from there.
     initial_kl_weight
         Weight of the basal states' divergence at the start, from where it goes to 1 linearly.
     n_steps_kl
@@ -80,6 +88,8 @@ class SAMSTrainingPlan(TrainingPlan):
         weight_decay: float = 1e-3,
         eps: float = 1e-8,
         n_steps_dense: int = 2_000,
+        n_steps_mask_kl: int = 5_000,
+        n_epochs_mask_kl: int = 200,
         initial_kl_weight: float = 1.0,
         n_steps_kl: int = 1_000,
         initial_temperature: float = 1.0,
@@ -100,6 +110,8 @@ class SAMSTrainingPlan(TrainingPlan):
         )
         self.lr_mask = lr_mask
         self.n_steps_dense = n_steps_dense
+        self.n_steps_mask_kl = n_steps_mask_kl
+        self.n_epochs_mask_kl = n_epochs_mask_kl
         self.initial_temperature = initial_temperature
         self.temperature = temperature
         self.n_steps_temperature = n_steps_temperature
@@ -109,28 +121,36 @@ class SAMSTrainingPlan(TrainingPlan):
         third = int(self.trainer.estimated_stepping_batches // 3)
         self.n_steps_kl = min(self.n_steps_kl, third)
         self.n_steps_dense = min(self.n_steps_dense, third)
+        in_epochs = self.n_epochs_mask_kl * int(self.trainer.num_training_batches)
+        self.n_steps_mask_kl = min(self.n_steps_mask_kl, in_epochs, third)
         self._first_masked_step = 0
         self._is_stale = False
         self._fresh = [part.state_dict() for part in self._steppers()]
-        self._is_dense = bool(
-            self.n_steps_dense and self.module.has_masks and not self.module.is_settled
-        )
+        is_new = self.module.has_masks and not self.module.is_settled
+        self._is_dense = bool(is_new and self.n_steps_dense)
+        self._is_rising = bool(is_new and self.n_steps_mask_kl and self.module.mask_kl_weight)
         self.module.perturbations.masks_are_free.fill_(not self._is_dense)
-        # nothing stops training before the masks are free
+        # nothing stops training before the masks are free and at their full price
         self._patience = {stopping: stopping.patience for stopping in self._of(EarlyStopping)}
-        for stopping in self._patience if self._is_dense else ():
+        for stopping in self._patience if self._is_dense or self._is_rising else ():
             stopping.patience = _NEVER
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """End the dense start when it is over; set the temperature of the masks."""
+        """Go on to the next part of the schedule; set temperature and weight of the masks."""
         if self._is_dense and (self._is_stale or self.global_step >= self.n_steps_dense):
             self._end_dense_start()
-        if self.module.has_masks:
-            steps = max(self.global_step - self._first_masked_step, 0)
-            progress = min(steps / max(self.n_steps_temperature, 1), 1.0)
-            self.module.perturbations.masks.temperature = (
-                self.initial_temperature ** (1 - progress) * self.temperature**progress
-            )
+        if not self.module.has_masks:
+            return
+        steps = max(self.global_step - self._first_masked_step, 0)
+        if self._is_rising and not self._is_dense and steps >= self.n_steps_mask_kl:
+            self._end_rise()
+        self.loss_kwargs["mask_weight"] = (
+            steps / self.n_steps_mask_kl if self._is_rising and not self._is_dense else 1.0
+        )
+        progress = min(steps / max(self.n_steps_temperature, 1), 1.0)
+        self.module.perturbations.masks.temperature = (
+            self.initial_temperature ** (1 - progress) * self.temperature**progress
+        )
 
     def on_validation_end(self) -> None:
         """See whether the bound still improves."""
@@ -140,7 +160,7 @@ class SAMSTrainingPlan(TrainingPlan):
         )
 
     def on_train_end(self) -> None:
-        """Remember axes on which masks were learned; say so if none were."""
+        """Remember axes on which masks were learned; say so if they are not done."""
         for stopping, patience in self._patience.items():
             stopping.patience = patience
         self.module.is_settled.copy_(self.module.perturbations.masks_are_free)
@@ -149,6 +169,14 @@ class SAMSTrainingPlan(TrainingPlan):
                 "Training ended before the masks were set free: every inclusion probability is "
                 "one. Train on, or shorten the dense start: "
                 "`plan_kwargs={'n_steps_dense': ...}`.",
+                UserWarning,
+                stacklevel=settings.warnings_stacklevel,
+            )
+        elif self._is_rising:
+            warnings.warn(
+                "Training ended before `mask_kl_weight` was in full force: masks are less sparse "
+                "than they would be. Train on, or let it rise faster: "
+                "`plan_kwargs={'n_steps_mask_kl': ...}`.",
                 UserWarning,
                 stacklevel=settings.warnings_stacklevel,
             )
@@ -164,6 +192,16 @@ class SAMSTrainingPlan(TrainingPlan):
         # sizes fell, if at all, for the bound of another model
         for part, fresh in zip(self._steppers(), self._fresh, strict=True):
             part.load_state_dict(fresh)
+        if not self._is_rising:
+            self._let_early_stopping_begin()
+
+    def _end_rise(self) -> None:
+        self._is_rising = False
+        for best in self._of(KeepBestWeights):
+            best.forget()
+        self._let_early_stopping_begin()
+
+    def _let_early_stopping_begin(self) -> None:
         for stopping, patience in self._patience.items():
             worst = float("inf") if stopping.mode == "min" else -float("inf")
             stopping.best_score = torch.full_like(stopping.best_score, worst)
