@@ -399,7 +399,7 @@ def lacking(test):
 @pytest.mark.parametrize(
     ("of_predicted", "of_test", "arguments", "message"),
     [
-        pytest.param(None, drop_controls, {}, "No cell of `observed` has the control", id="control"),
+        pytest.param(None, drop_controls, {}, "No cell of `observed` has the con", id="control"),
         pytest.param(rename_genes, None, {}, "share 37 genes and differ in 6", id="genes"),
         pytest.param(None, as_logs, {}, "X of `observed` does not hold counts", id="logs"),
         pytest.param(as_logs, None, {}, "X of `predicted` does not hold counts", id="predicted"),

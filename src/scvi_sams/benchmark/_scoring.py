@@ -133,7 +133,8 @@ def score_model(
             continue
         if not isinstance(predicted, AnnData):
             raise TypeError(
-                f"`predict` of {name!r} returned {type(predicted).__name__}; it must return AnnData."
+                f"`predict` of {name!r} returned {type(predicted).__name__}; it must return an "
+                "AnnData."
             )
         effects = _effects(benchmark, predictor, name, labels, covariates)
         found = evaluate(

@@ -117,7 +117,7 @@ class ConditionTable:
             absent = [name for name in controls if name not in carried]
             if absent:
                 raise ValueError(
-                    f"No cell {whose}{' ' if whose else ''}has the control {absent[0]!r} in column "
+                    f"{f'No cell {whose}'.strip()} has the control {absent[0]!r} in column "
                     f"{perturbation_key!r}{nearest(absent[0], parts_of)}. Correct `control=`, or "
                     "add control cells."
                 )

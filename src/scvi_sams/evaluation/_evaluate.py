@@ -29,9 +29,9 @@ from scvi_sams.evaluation._requests import (
     label_key,
     of_genes,
     units_of,
-    warn_of_scales,
     warn_of_observed_cells,
     warn_of_pooled_contexts,
+    warn_of_scales,
     warn_of_training_cells,
 )
 from scvi_sams.evaluation._split_record import stratified_ranks
