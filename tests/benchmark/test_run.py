@@ -34,6 +34,11 @@ class Copy:
         return cells
 
 
+class Nothing(Copy):
+    def predict(self, perturbations, **_):
+        return [0.0]
+
+
 class Broken(Copy):
     def fit(self, adata, **_):
         raise TypeError("out of luck: [/dev/null]")
@@ -186,12 +191,15 @@ def test_finished_runs_are_not_repeated(config, tmp_path):
 @pytest.mark.parametrize("changed", ["data", "predictions"])
 def test_runs_are_repeated_if_a_file_of_theirs_changed(config, tmp_path, changed):
     adata = ad.read_h5ad(tmp_path / "screen.h5ad")
-    adata.write_h5ad(tmp_path / "p.h5ad")
+    predicted = adata.copy()
+    predicted.obs_names = "predicted " + predicted.obs_names
+    predicted.write_h5ad(tmp_path / "p.h5ad")
     config["models"] = {"elsewhere": {"predictions": "p.h5ad", "units": "counts"}}
     config["seeds"] = [0]
     before = run(config, tmp_path).scores.set_index("model")["value"]
-    adata.X = adata.X[::-1]
-    adata.write_h5ad(tmp_path / {"data": "screen.h5ad", "predictions": "p.h5ad"}[changed])
+    file, name = {"data": (adata, "screen.h5ad"), "predictions": (predicted, "p.h5ad")}[changed]
+    file.X = file.X[::-1]
+    file.write_h5ad(tmp_path / name)
     after = run(config, tmp_path).scores.set_index("model")["value"]
     assert not after["elsewhere"].equals(before["elsewhere"])
     assert after["Additive"].equals(before["Additive"]) == (changed == "predictions")
@@ -301,11 +309,29 @@ def test_one_failure_does_not_end_the_others_and_is_tried_again(config, tmp_path
     assert "out of luck" in (tmp_path / "out/report.html").read_text()
 
 
+def test_a_predictor_that_returns_something_else_is_named(config, tmp_path):
+    config["models"]["nothing"] = {"predictor": f"{__name__}:Nothing"}
+    runs = run(config, tmp_path).runs.set_index("model")
+    assert runs.loc["nothing", "message"].iloc[0] == (
+        "TypeError: `predict` of 'nothing' returned list; it must return an AnnData."
+    )
+
+
+def test_results_print_as_what_became_of_the_runs(config, tmp_path):
+    config["models"]["broken"] = {"predictor": f"{__name__}:Broken"}
+    results = run(config, tmp_path)
+    said = repr(results)
+    assert said.startswith(f"Results of {len(results.runs)} runs (")
+    assert "2 failed" in said
+    assert f"{len(results.scores)} scores" in said
+
+
 def test_predictions_from_files_are_scored(config, tmp_path):
     adata = ad.read_h5ad(tmp_path / "screen.h5ad")
     adata.X = adata.X.toarray()
     adata.X[:, 3] = 0  # a gene that the benchmark leaves out
     adata.write_h5ad(tmp_path / "screen.h5ad")
+    adata.obs_names = "predicted " + adata.obs_names
     for seed in (0, 1):
         adata.write_h5ad(tmp_path / f"small_{seed}.h5ad")
     config["models"] = {"elsewhere": {"predictions": "{dataset}_{seed}.h5ad", "units": "counts"}}
@@ -344,7 +370,37 @@ def test_what_is_not_installed_is_named_before_anything_starts(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_benchmark_of_failures_alone_says_why(config, tmp_path):
-    (tmp_path / "screen.h5ad").write_text("no data")
-    with pytest.raises(RuntimeError, match=r"No run succeeded.*screen\.h5ad"):
+def test_a_benchmark_of_failures_alone_says_why(config, tmp_path, monkeypatch):
+    config["baselines"] = []
+    config["models"] = {"broken": {"predictor": f"{__name__}:Broken"}}
+    monkeypatch.setattr(_run, "score_references", _broken)
+    with pytest.raises(RuntimeError, match=r"No run succeeded.*no references"):
         run(config, tmp_path)
+
+
+def _broken(*_):
+    raise OSError("no references")
+
+
+def test_all_that_cannot_be_split_is_named_before_anything_starts(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(_benchmark, "outcomes", _interrupted)
+    (tmp_path / "text.h5ad").write_text("no data")
+    small = config["datasets"]["small"]
+    config["datasets"] |= {
+        "text": small | {"path": "text.h5ad"},
+        "other": small | {"control": "unperturbed"},
+    }
+    config["splits"]["lines"] = {"method": "random", "stratify_keys": ["line"]}
+    with pytest.raises(ValueError, match="5 split") as error:
+        run(config, tmp_path)
+    _, *lines = str(error.value).splitlines()
+    expected = [
+        ("small, lines", "no column 'line'"),
+        ("text, pairs", "text.h5ad is not a readable"),
+        ("text, lines", "text.h5ad is not a readable"),
+        ("other, pairs", "No cell has the control 'unperturbed'"),
+        ("other, lines", "no column 'line'"),
+    ]
+    for line, (where, what) in zip(sorted(lines), sorted(expected), strict=True):
+        assert line.startswith(f"  {where}: ")
+        assert what in line

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from scvi_sams.benchmark._config import Benchmark, read_config
+from scvi_sams.benchmark._data import check_splits
 from scvi_sams.benchmark._engine import check_installed, outcomes
 from scvi_sams.benchmark._leaderboard import as_markdown, leaderboard
 from scvi_sams.benchmark._report import report
@@ -85,7 +86,7 @@ def run(
     ModuleNotFoundError
         If an optional package is not installed.
     ValueError
-        If the config has mistakes; all of them are listed.
+        If the config has mistakes, or a file cannot be split as it says; all are listed.
     RuntimeError
         If no run succeeded, or a worker process died.
     """
@@ -97,6 +98,7 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     write_text(benchmark.text, out / "config.yaml")
     runs = runs_of(benchmark)
+    check_splits(benchmark)
     left = [each for each in runs if not is_finished(benchmark, each, out)]
     console = Console(quiet=not progress, stderr=True)
     if len(left) < len(runs):

@@ -16,6 +16,8 @@ from scvi_sams.evaluation._means import log_normalized
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from scvi_sams.benchmark._config import Benchmark
+
 SPLIT_KEY = "split"
 
 
@@ -59,6 +61,31 @@ def prepared(
     training = adata[(adata.obs[SPLIT_KEY] == "train").to_numpy()]
     adata = adata[:, _varying(training, n_top_genes)]
     return adata[_totals(adata) > 0].copy()
+
+
+def check_splits(benchmark: Benchmark) -> None:
+    """Split the labels of every file, before hours are spent on others.
+
+    Raises
+    ------
+    ValueError
+        If a file cannot be read or split, or lacks a column; all of them are listed.
+    """
+    found = {}
+    for name, split_name, seed in benchmark.tasks():
+        dataset, split = benchmark.datasets[name], benchmark.splits[split_name]
+        if dataset.path is None or seed != benchmark.seeds[0]:
+            continue
+        try:
+            labels = dataset.read_labels(benchmark.data_folder)
+            getattr(splits, split.method)(
+                labels, seed=seed, key_added=SPLIT_KEY, **split.arguments(dataset)
+            )
+        except (KeyError, OSError, ValueError) as error:
+            found[f"{name}, {split_name}"] = str(error.args[0]) if error.args else repr(error)
+    if found:
+        lines = [f"  {where}: {message}" for where, message in found.items()]
+        raise ValueError("\n".join([f"{len(found)} split(s) cannot be made:", *lines]))
 
 
 def subsets(adata: AnnData, **columns: Any) -> dict[str, npt.NDArray[np.bool_]]:
