@@ -1,7 +1,6 @@
 """Reading the screens of a benchmark."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import scvi_sams as sams
@@ -75,14 +74,5 @@ def test_a_loader_reads_from_the_data_folder(screen, tmp_path, monkeypatch):
     ],
 )
 def test_what_a_file_lacks_is_named(folder, settings, kind, said):
-    for read in ("read", "read_labels"):
-        with pytest.raises(kind, match=said):
-            getattr(Dataset(**COLUMNS | settings), read)(folder)
-
-
-def test_labels_alone_are_those_of_the_cells_to_keep(folder, screen):
-    dataset = Dataset(**COLUMNS, keep={"donor": ["d1", "d2"]})
-    labels = dataset.read_labels(folder)
-    assert labels.n_vars == 0
-    assert 0 < labels.n_obs < screen.n_obs
-    pd.testing.assert_frame_equal(labels.obs, dataset.read(folder).obs)
+    with pytest.raises(kind, match=said):
+        Dataset(**COLUMNS | settings).read(folder)

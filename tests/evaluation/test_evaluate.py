@@ -188,7 +188,7 @@ def test_baselines_are_those_asked_for(screens):
     arguments = COLUMNS | {"training": training, "metrics": "pearson_delta_perturbed"}
     alone = sams.evaluate({}, test, **arguments, baselines=())
     assert list(alone.summary.loc["pearson_delta_perturbed"].index) == ["ceiling"]
-    assert alone.verdict == "None of the metrics is better when more or when less."
+    assert alone.verdict == "Nothing was predicted; the ceiling is in `summary`."
     assert mean(alone, "pearson_delta_perturbed", "ceiling") > 0.5
     two = sams.evaluate({}, test, **arguments, baselines=["Additive", "ControlMean"])
     assert two.baselines == ("Additive", "ControlMean")
@@ -318,13 +318,14 @@ def test_log_values_are_compared_as_they_are(screens):
     assert (found.per_perturbation.loc["model", "rmse"] < 1e-5).all()
 
 
-@pytest.mark.parametrize("named", [True, False], ids=["by-name", "other-values"])
-def test_cells_that_are_to_be_predicted_predict_nothing(screens, named):
+@pytest.mark.parametrize("is_same", [True, False], ids=["same-values", "other-values"])
+def test_cells_that_are_to_be_predicted_predict_nothing(screens, is_same):
     _, test = screens
     cells = test.copy()
     cells.uns["prediction"] = {"units": "counts"}
-    if named:
-        with pytest.warns(UserWarning, match=r"of the prediction 'model'.* are cells of `observ"):
+    if is_same:
+        cells.X[7:] = np.random.default_rng(0).permutation(cells.X[7:])  # of which some are copied
+        with pytest.warns(UserWarning, match=r"^7 cell.*n 'model'.* are cells of `observed`"):
             sams.evaluate(cells, test, **COLUMNS, **FAST)
     else:  # simulated for the same cells
         cells.X = np.random.default_rng(0).permutation(cells.X)
@@ -352,11 +353,14 @@ def test_contexts_of_a_transfer_split_are_not_pooled_unnoticed(screens):
     with pytest.warns(UserWarning, match=r"held out within 'line', whose values are pooled"):
         sams.evaluate(cells_of(training), test, **COLUMNS, **FAST)
     sams.evaluate(cells_of(training), test, **COLUMNS, covariate_keys="line", **FAST)
+    only = test[test.obs["line"] == "x"].copy()
+    only.uns["other"] = {"method": np.array(["transfer", "other"])}
+    sams.evaluate(cells_of(training), only, **COLUMNS, **FAST)
 
 
 def test_an_evaluation_prints_as_its_verdict(found):
     first, *verdict = repr(found).splitlines()
-    assert first.startswith(f"Evaluation of 9 predictions of {2 * N} conditions by")
+    assert first.startswith(f"Evaluation of 4 model(s) and 4 baseline(s) on {2 * N} conditions by")
     assert verdict == found.verdict.splitlines()
 
 

@@ -28,7 +28,8 @@ class Watch(Callback):
         (optimizer,) = trainer.optimizers
         self.rates.append([group["lr"] for group in optimizer.param_groups])
         self.first_moments.append(
-            sum(float(state["step"]) for state in optimizer.state.values()) / len(optimizer.state)
+            sum(float(state["step"]) for state in optimizer.state.values())
+            / max(len(optimizer.state), 1)
         )
 
 
@@ -177,6 +178,29 @@ def test_step_sizes_that_fell_in_the_dense_start_are_whole_again_after_it(screen
     assert record.rates[first - 1][0] < 0.9 * record.rates[0][0]
     assert record.rates[first] == record.rates[0]
     assert record.rates[-1][0] < 0.9 * record.rates[0][0]
+
+
+def test_step_sizes_that_fell_while_masks_were_cheap_are_whole_again_after_it(screen):
+    plateau = {"reduce_lr_on_plateau": True, "lr_patience": 0, "lr_threshold": 1e9}
+    _, record = watched(screen, max_epochs=9, n_steps_dense=0, **plateau)
+    first = record.mask_weights.index(1.0)
+    assert record.rates[first - 1][0] < 0.9 * record.rates[0][0]
+    assert record.rates[first] == record.rates[0]
+    assert record.rates[-1][0] < 0.9 * record.rates[0][0]
+
+
+def test_accumulated_batches_are_one_step(screen):
+    set_up(screen)
+    model, record = sams.SAMSVAE(screen, **SMALL), Watch()
+    model.train(
+        **FEW_STEPS | {"max_epochs": 12},
+        accumulate_grad_batches=2,
+        early_stopping_patience=1_000,
+        plan_kwargs={"n_steps_dense": 0, "n_epochs_mask_kl": 2},
+        callbacks=[record],
+    )
+    is_rising = np.array(record.mask_weights) < 1
+    assert is_rising.sum() == 2 * len(is_rising) / 12
 
 
 def test_temperature_goes_geometrically_from_the_first_masked_step(screen):

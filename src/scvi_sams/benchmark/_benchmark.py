@@ -86,7 +86,7 @@ def run(
     ModuleNotFoundError
         If an optional package is not installed.
     ValueError
-        If the config has mistakes, or a file cannot be split as it says; all are listed.
+        If the config has mistakes, or a dataset cannot be split as it says; all are listed.
     RuntimeError
         If no run succeeded, or a worker process died.
     """
@@ -95,11 +95,11 @@ def run(
         benchmark = benchmark.model_copy(update={"n_workers": n_workers})
     check_installed(benchmark)
     out = Path(out)
+    runs = runs_of(benchmark)
+    left = [each for each in runs if not is_finished(benchmark, each, out)]
+    check_splits(benchmark, dict.fromkeys((run.dataset, run.split, run.seed) for run in left))
     out.mkdir(parents=True, exist_ok=True)
     write_text(benchmark.text, out / "config.yaml")
-    runs = runs_of(benchmark)
-    check_splits(benchmark)
-    left = [each for each in runs if not is_finished(benchmark, each, out)]
     console = Console(quiet=not progress, stderr=True)
     if len(left) < len(runs):
         console.print(f"{len(runs) - len(left)} of {len(runs)} runs are done already.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import scanpy as sc
+from anndata import AnnData
 from scipy import sparse
 
 from scvi_sams import splits
@@ -14,7 +15,7 @@ from scvi_sams.evaluation._condition_table import ConditionTable
 from scvi_sams.evaluation._means import log_normalized
 
 if TYPE_CHECKING:
-    from anndata import AnnData
+    from collections.abc import Iterable
 
     from scvi_sams.benchmark._config import Benchmark
 
@@ -53,39 +54,61 @@ def prepared(
     -------
     A copy with counts in X and ``obs["split"]``.
     """
+    cells = _with_counts(adata, layer, min_counts)
     if layer is not None:
         adata = adata.copy()
         adata.X = adata.layers[layer]
-    adata = adata[_totals(adata) >= max(min_counts, 1)].copy()
+    adata = adata[cells].copy()
     getattr(splits, method)(adata, seed=seed, key_added=SPLIT_KEY, **arguments)
     training = adata[(adata.obs[SPLIT_KEY] == "train").to_numpy()]
     adata = adata[:, _varying(training, n_top_genes)]
-    return adata[_totals(adata) > 0].copy()
+    return adata[_with_counts(adata)].copy()
 
 
-def check_splits(benchmark: Benchmark) -> None:
-    """Split the labels of every file, before hours are spent on others.
+def check_splits(benchmark: Benchmark, tasks: Iterable[tuple[str, str, int]]) -> None:
+    """Split the labels of every dataset, before hours are spent on others.
+
+    Parameters
+    ----------
+    benchmark
+        The benchmark.
+    tasks
+        Dataset, split and seed.
 
     Raises
     ------
     ValueError
-        If a file cannot be read or split, or lacks a column; all of them are listed.
+        If a dataset cannot be read or split, or lacks a column; all of them are listed.
     """
     found = {}
-    for name, split_name, seed in benchmark.tasks():
-        dataset, split = benchmark.datasets[name], benchmark.splits[split_name]
-        if dataset.path is None or seed != benchmark.seeds[0]:
-            continue
+    by_dataset: dict[str, list[tuple[str, int]]] = {}
+    for name, split_name, seed in tasks:
+        by_dataset.setdefault(name, []).append((split_name, seed))
+    for name, its_tasks in by_dataset.items():
+        dataset = benchmark.datasets[name]
         try:
-            labels = dataset.read_labels(benchmark.data_folder)
-            getattr(splits, split.method)(
-                labels, seed=seed, key_added=SPLIT_KEY, **split.arguments(dataset)
-            )
+            adata = dataset.read(benchmark.data_folder)
+            cells = _with_counts(adata, dataset.layer, dataset.min_counts)
         except (KeyError, OSError, ValueError) as error:
-            found[f"{name}, {split_name}"] = str(error.args[0]) if error.args else repr(error)
+            found[name] = _said(error)
+            continue
+        labels = AnnData(obs=adata.obs[cells])
+        del adata  # labels are all that splits need
+        for split_name, seed in its_tasks:
+            split = benchmark.splits[split_name]
+            try:
+                getattr(splits, split.method)(
+                    labels.copy(), seed=seed, key_added=SPLIT_KEY, **split.arguments(dataset)
+                )
+            except (KeyError, ValueError) as error:
+                found.setdefault(f"{name}, {split_name}", _said(error))
     if found:
         lines = [f"  {where}: {message}" for where, message in found.items()]
-        raise ValueError("\n".join([f"{len(found)} split(s) cannot be made:", *lines]))
+        raise ValueError("\n".join(["These splits cannot be made:", *lines]))
+
+
+def _said(error: Exception) -> str:
+    return str(error.args[0]) if error.args else repr(error)
 
 
 def subsets(adata: AnnData, **columns: Any) -> dict[str, npt.NDArray[np.bool_]]:
@@ -119,5 +142,9 @@ def _varying(training: AnnData, n_top_genes: int | None) -> npt.NDArray[np.bool_
     return varies
 
 
-def _totals(adata: AnnData) -> npt.NDArray[np.float64]:
-    return np.asarray(adata.X.sum(axis=1)).ravel()
+def _with_counts(
+    adata: AnnData, layer: str | None = None, min_counts: int = 0
+) -> npt.NDArray[np.bool_]:
+    """Which cells have so many counts, and one at least."""
+    counts = adata.X if layer is None else adata.layers[layer]
+    return np.asarray(counts.sum(axis=1)).ravel() >= max(min_counts, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 from pydantic import Field
@@ -125,24 +125,8 @@ class Dataset(Section):
             adata = getattr(datasets, self.loader)(folder=folder)
         else:
             adata = _read(Path(folder) / str(self.path))
-        adata = self._kept(adata)
-        return adata.copy() if adata.is_view else adata
-
-    def read_labels(self, folder: str | Path) -> AnnData:
-        """Read obs of a file alone: cells to keep, without counts and genes.
-
-        Arguments and errors are those of :meth:`read`.
-        """
-        backed = _read(Path(folder) / str(self.path), backed="r")
-        try:
-            return ad.AnnData(obs=self._kept(backed).obs.copy())
-        finally:
-            backed.file.close()
-
-    def _kept(self, adata: AnnData) -> AnnData:
-        """The cells to keep, once all columns are there."""
         for key, values in self.keep.items():
-            adata = adata[_has(adata, key, values)]
+            adata = adata[_kept(adata, key, values)]
         for argument in ("perturbation_key", "batch_key", "covariate_keys"):
             for key in as_tuple(getattr(self, argument)):
                 obs_column(adata, key, argument)
@@ -152,7 +136,7 @@ class Dataset(Section):
                 f"There is no layer {self.layer!r}{nearest(self.layer, layers)}. `layer` must be "
                 f"one of {listed(layers, 10) or 'none'}."
             )
-        return adata
+        return adata.copy() if adata.is_view else adata
 
 
 def _columns(loader: object) -> dict[str, Any]:
@@ -164,16 +148,16 @@ def _columns(loader: object) -> dict[str, Any]:
     return columns | {"covariate_keys": recipe.get("categorical_covariate_keys") or []}
 
 
-def _read(path: Path, backed: Literal["r"] | None = None) -> AnnData:
+def _read(path: Path) -> AnnData:
     if not path.exists():
         raise FileNotFoundError(f"There is no file {path}; `path` is relative to the data folder.")
     try:
-        return ad.read_h5ad(path, backed=backed)
+        return ad.read_h5ad(path)
     except OSError as error:
         raise ValueError(f"{path} is not a readable .h5ad file ({error}).") from error
 
 
-def _has(adata: AnnData, key: str, values: tuple[str, ...]) -> Any:
+def _kept(adata: AnnData, key: str, values: tuple[str, ...]) -> Any:
     """Which cells have one of some values in a column; never those without a value."""
     column = obs_column(adata, key, "keep").astype(str)
     known = sorted(column.unique())

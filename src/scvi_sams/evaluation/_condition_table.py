@@ -116,8 +116,9 @@ class ConditionTable:
             carried = {*parts_of, *(part for parts in split for part in parts)}
             absent = [name for name in controls if name not in carried]
             if absent:
+                cells = f"cell {whose}".strip()
                 raise ValueError(
-                    f"{f'No cell {whose}'.strip()} has the control {absent[0]!r} in column "
+                    f"No {cells} has the control {absent[0]!r} in column "
                     f"{perturbation_key!r}{nearest(absent[0], parts_of)}. Correct `control=`, or "
                     "add control cells."
                 )

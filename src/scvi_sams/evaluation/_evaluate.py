@@ -277,12 +277,11 @@ def _check_complete(predicted: GivenCells, keys: Sequence[Key], name: str) -> No
 
 
 def _warn_of_shared_controls(predicted: GivenCells, keys: Sequence[Key], name: str) -> None:
-    contexts = dict.fromkeys(context for _, context in keys)
-    bare = [context for context in contexts if not predicted.n_cells(((), context))]
+    bare = _without_control(predicted, keys)
     if bare:
-        where = listed([", ".join(context) for context in bare])
+        where = f" in {listed(bare)}" if any(bare) else ""
         warnings.warn(
-            f"The prediction {name!r} has no control cells{f' in {where}' if any(bare) else ''}: "
+            f"The prediction {name!r} has no control cells{where}: "
             "its average treatment effects are from the observed ones, whose noise is then on "
             "both sides and raises `ate_*`. Predict control cells too.",
             UserWarning,
@@ -290,9 +289,14 @@ def _warn_of_shared_controls(predicted: GivenCells, keys: Sequence[Key], name: s
         )
 
 
-def _check_contexts(training: GivenCells, keys: Sequence[Key]) -> None:
+def _without_control(cells: GivenCells, keys: Sequence[Key]) -> list[str]:
+    """Contexts of the conditions in which no cell is a control."""
     contexts = dict.fromkeys(context for _, context in keys)
-    bare = [", ".join(context) for context in contexts if not training.n_cells(((), context))]
+    return [", ".join(context) for context in contexts if not cells.n_cells(((), context))]
+
+
+def _check_contexts(training: GivenCells, keys: Sequence[Key]) -> None:
+    bare = _without_control(training, keys)
     if bare:
         raise ValueError(
             f"`training` has no control cells{f' in {listed(bare)}' if any(bare) else ''}, which "

@@ -46,12 +46,17 @@ class Evaluation:
 
     def __repr__(self) -> str:
         """What was scored, and the verdict."""
-        n_metrics, n_models = (len(level) for level in self.summary.index.levels)
-        n_conditions = len(self.per_perturbation.groupby(["perturbation", "context"]))
+        metrics = self.summary.index.unique("metric")
+        models = self.summary.index.unique("model").difference([CEILING, *self.baselines])
         return (
-            f"Evaluation of {n_models} predictions of {n_conditions} conditions by {n_metrics} "
-            f"metrics (per_perturbation, summary, verdict)\n{self.verdict}"
+            f"Evaluation of {len(models)} model(s) and {len(self.baselines)} baseline(s) on "
+            f"{self._n_conditions} conditions by {len(metrics)} metrics "
+            f"(per_perturbation, summary, verdict)\n{self.verdict}"
         )
+
+    @property
+    def _n_conditions(self) -> int:
+        return len(self.per_perturbation.index.droplevel("model").unique())
 
     @property
     def verdict(self) -> str:
@@ -65,7 +70,9 @@ class Evaluation:
         the conditions alone says for how many.
         """
         means = self.summary["mean"].unstack("model")
-        n_conditions = self.summary["n"].groupby("metric").max()
+        n_conditions = self.summary["n"].unstack("model")
+        if means.columns.drop(CEILING, errors="ignore").empty:
+            return "Nothing was predicted; the ceiling is in `summary`."
         lines = [f"Metrics as {self.compat} defines them."] if self.compat else []
         for metric, direction in DIRECTION.items():
             if not direction or metric not in means.index:
@@ -88,8 +95,9 @@ class Evaluation:
                 line += "".join(f", {name} {score:.3g}" for name, score in others.items())
             if CEILING in means and np.isfinite(means.loc[metric, CEILING]):
                 line += f" (ceiling {means.loc[metric, CEILING]:.3g})"
-            if n_conditions[metric] < n_conditions.max():
-                line += f", of {n_conditions[metric]} of {n_conditions.max()} conditions"
+            n = int(n_conditions.loc[metric, scores.index].min())
+            if n < self._n_conditions:
+                line += f", of {n} of {self._n_conditions} conditions"
             lines.append(line)
         if _VARIANCE in means.index:
             ratios = means.loc[_VARIANCE].drop(labels=[CEILING, *self.baselines], errors="ignore")

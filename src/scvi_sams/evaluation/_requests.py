@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from scvi_sams.evaluation._baseline import Baseline
 
-_CELLS_TO_COMPARE = 100
+_CELLS_AT_ONCE = 1_000
 _HIGHEST_LOG = np.log1p(TARGET_SUM) + 1  # predictions may err beyond what counts can show
 _OF_PREDICTIONS = "perturbation"
 _OF_MEANS = ("ControlMean", "PerturbedMean", "Additive", "LinearAdditive")
@@ -194,19 +194,29 @@ def _shared_cells(first: AnnData, second: AnnData, genes: pd.Index) -> pd.Index:
     Names alone may be numbers that start anew in each data set.
     """
     names = second.obs_names.intersection(first.obs_names, sort=False)
-    if not (len(names) and first.obs_names.is_unique and second.obs_names.is_unique):
+    if not (first.obs_names.is_unique and second.obs_names.is_unique):
         return names[:0]
-    some = names[:_CELLS_TO_COMPARE]
-    values = (adata[some, genes].to_df().to_numpy() for adata in (first, second))
-    return names if np.array_equal(*values) else names[:0]
+    same = np.zeros(len(names), dtype=bool)
+    for start in range(0, len(names), _CELLS_AT_ONCE):
+        some = slice(start, start + _CELLS_AT_ONCE)
+        one, other = (adata[names[some], genes].to_df().to_numpy() for adata in (first, second))
+        same[some] = (one == other).all(axis=1)
+    return names[same]
 
 
 def warn_of_pooled_contexts(observed: AnnData, covariate_keys: Sequence[str]) -> None:
     """Warn if a split held out perturbations in some contexts, and contexts are not told apart."""
     for key, record in observed.uns.items():
-        if not isinstance(record, Mapping) or record.get("method") != "transfer":
+        method = record.get("method") if isinstance(record, Mapping) else None
+        if not isinstance(method, str) or method != "transfer":
             continue
-        lacking = set(map(str, record.get("covariate_keys", ()))) - set(covariate_keys)
+        lacking = {
+            str(name)
+            for name in record.get("covariate_keys", ())
+            if name not in covariate_keys
+            and name in observed.obs
+            and observed.obs[name].nunique() > 1
+        }
         if lacking:
             warnings.warn(
                 f"uns[{key!r}] says that perturbations were held out within {listed(lacking)}, "

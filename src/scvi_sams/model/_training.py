@@ -85,8 +85,8 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
             ``weight_decay``, ``n_steps_dense`` and more. Models with masks start dense, as if
             every mask was full, for up to ``n_steps_dense`` steps (2,000); then
             ``mask_kl_weight`` rises from zero over ``n_steps_mask_kl`` steps (5,000) or
-            ``n_epochs_mask_kl`` epochs (200). The bounds of these epochs do not count for early
-            stopping.
+            ``n_epochs_mask_kl`` epochs (200). Each takes a third of the run at most, and the
+            bounds of these epochs do not count for early stopping.
         split_key
             Column of obs that says which cells train: ``"train"``, ``"val"`` or ``"test"``.
         early_stopping_patience

@@ -60,8 +60,8 @@ class SAMSTrainingPlan(TrainingPlan):
         stopping, it ends from the best weights when a quarter of the patience is used up.
     n_steps_mask_kl, n_epochs_mask_kl
         Steps and epochs after which the module's ``mask_kl_weight`` is in full force once masks
-        are free, whichever is over first, and at most a third of the run. Early stopping counts
-        from there.
+        are free, whichever is over first, and at most a third of the run; 0 for at once. Early
+        stopping counts from there.
     initial_kl_weight
         Weight of the basal states' divergence at the start, from where it goes to 1 linearly.
     n_steps_kl
@@ -121,8 +121,10 @@ class SAMSTrainingPlan(TrainingPlan):
         third = int(self.trainer.estimated_stepping_batches // 3)
         self.n_steps_kl = min(self.n_steps_kl, third)
         self.n_steps_dense = min(self.n_steps_dense, third)
-        in_epochs = self.n_epochs_mask_kl * int(self.trainer.num_training_batches)
-        self.n_steps_mask_kl = min(self.n_steps_mask_kl, in_epochs, third)
+        steps_per_epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        self.n_steps_mask_kl = int(
+            min(self.n_steps_mask_kl, self.n_epochs_mask_kl * steps_per_epoch, third)
+        )
         self._first_masked_step = 0
         self._is_stale = False
         self._fresh = [part.state_dict() for part in self._steppers()]
@@ -175,7 +177,7 @@ class SAMSTrainingPlan(TrainingPlan):
         elif self._is_rising:
             warnings.warn(
                 "Training ended before `mask_kl_weight` was in full force: masks are less sparse "
-                "than they would be. Train on, or let it rise faster: "
+                "than they would be. Train longer, or let it rise faster: "
                 "`plan_kwargs={'n_steps_mask_kl': ...}`.",
                 UserWarning,
                 stacklevel=settings.warnings_stacklevel,
@@ -199,6 +201,13 @@ class SAMSTrainingPlan(TrainingPlan):
         self._is_rising = False
         for best in self._of(KeepBestWeights):
             best.forget()
+        # the step sizes fell, if at all, for the bound of cheap masks
+        optimizer, *schedulers = self._steppers()
+        fresh, *of_schedulers = self._fresh
+        for group, at_start in zip(optimizer.param_groups, fresh["param_groups"], strict=True):
+            group["lr"] = at_start["lr"]
+        for scheduler, at_start in zip(schedulers, of_schedulers, strict=True):
+            scheduler.load_state_dict(at_start)
         self._let_early_stopping_begin()
 
     def _let_early_stopping_begin(self) -> None:
