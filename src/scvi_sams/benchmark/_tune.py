@@ -84,6 +84,7 @@ def tuned(
             searcher="hyperopt",
             seed=seed,
             logging_dir=str(folder.absolute()),
+            ignore_reinit_error=True,  # the engine, or the user, may have started Ray
         )
     found = experiment.result_grid.get_best_result(_METRIC, "min").config
     of_train = {key: value for key, value in found["train_params"].items() if key != "split_key"}
