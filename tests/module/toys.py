@@ -21,6 +21,13 @@ def quadrature_kl(mu, sd, prior_sd):
     )[0]
 
 
+class OfGenes(Normal):
+    """A distribution of genes, as the module returns."""
+
+    def log_likelihood(self, x):
+        return self.log_prob(x).sum(-1)
+
+
 class LinearGaussian:
     """One latent dimension, x ~ N(a z, s²), and an encoder that says the same of every cell."""
 
@@ -42,7 +49,7 @@ class LinearGaussian:
         self.module.encoder.forward = lambda x, offset, condition=None: Normal(
             torch.full_like(offset, self.loc), torch.full_like(offset, self.scale)
         )
-        self.module.generative = lambda z, **_: {"px": Normal(self.a * z, self.s)}
+        self.module.generative = lambda z, **_: {"px": OfGenes(self.a * z, self.s)}
 
     def tensors(self):
         packed = np.stack([np.zeros(len(self.x)), self.received], axis=1)

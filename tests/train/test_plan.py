@@ -322,3 +322,15 @@ def test_masks_that_were_learned_without_a_dense_start_are_not_rotated_later(scr
     assert model.module.is_settled
     record = watch(model, max_epochs=3)
     assert all(record.are_free)
+
+
+def test_half_precision_with_clipped_gradients(screen):
+    set_up(screen)
+    model = sams.SAMSVAE(screen, **SMALL)
+    model.train(**FEW_STEPS, precision="bf16-mixed")
+    assert np.isfinite(model.history["elbo_validation"].to_numpy(dtype=float)).all()
+
+
+def test_one_fused_step_for_all_perturbations(model):
+    optimizer = SAMSTrainingPlan(model.module).configure_optimizers()["optimizer"]
+    assert all(group["fused"] for group in optimizer.param_groups)

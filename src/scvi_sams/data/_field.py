@@ -17,6 +17,7 @@ from scvi.data._utils import _get_adata_minify_type
 from scvi.data.fields import BaseAnnDataField, LayerField, MuDataWrapper
 
 from scvi_sams._constants import ADATA_KEYS
+from scvi_sams.data._disk import check_layout
 from scvi_sams.data._labels import Encoding, pack
 from scvi_sams.data._names import listed
 from scvi_sams.data._sources import onto
@@ -177,6 +178,7 @@ class CountsField(LayerField):
         if _get_adata_minify_type(adata) is not None:
             return  # counts were taken out on purpose
         x = self.get_field_data(adata)
+        check_layout(x, where)
         fractional = negative = False
         empty: list[str] = []
         for start in range(0, adata.n_obs, _ROWS_AT_ONCE):
@@ -226,7 +228,9 @@ class CountsField(LayerField):
                 "Reorder them: `adata = adata[:, model.gene_names].copy()`."
             )
         registered = super().transfer_field(state_registry, adata_target, **kwargs)
-        return {**registered, self.HOLDS_KEY: self._holds}
+        minified = _get_adata_minify_type(adata_target) is not None
+        holds = state_registry[self.HOLDS_KEY] if minified else self._holds
+        return {**registered, self.HOLDS_KEY: holds}
 
 
 MuDataPerturbationField = MuDataWrapper(PerturbationField)

@@ -252,7 +252,7 @@ def _canonical(dosages: sparse.csr_matrix) -> sparse.csr_matrix:
 
 
 def _check_complete(column: pd.Series, what: str) -> None:
-    missing = column.index[column.isna()]
+    missing = column.index[column.isna().to_numpy()]
     if len(missing):
         raise ValueError(
             f"{what} has no value for {len(missing)} cell(s), first {listed(missing, 3)}. "

@@ -104,7 +104,14 @@ def replogle_2022_k562(*, folder: str | Path | None = None, progress: bool = Tru
     From scPerturb, 1.5 GB, checked by Zenodo's md5. 310,385 cells, stored dense; read into a
     sparse matrix.
 
-    Parameters, returns and errors are those of :func:`norman_2019`.
+    Parameters
+    ----------
+    folder, progress
+        As in :func:`norman_2019`.
+
+    Returns
+    -------
+    AnnData of raw counts, as of :func:`norman_2019`, whose errors are those of this one.
 
     References
     ----------
@@ -120,7 +127,14 @@ def srivatsan_2020(*, folder: str | Path | None = None, progress: bool = True) -
     alone take 12 GB of memory. ``obs["dosage"]`` is added: log10 of the dose in nM over its value
     at the highest, so that 10, 100, 1,000 and 10,000 nM are 0.25, 0.5, 0.75 and 1.
 
-    Parameters, returns and errors are those of :func:`norman_2019`.
+    Parameters
+    ----------
+    folder, progress
+        As in :func:`norman_2019`.
+
+    Returns
+    -------
+    AnnData of raw counts, as of :func:`norman_2019`, whose errors are those of this one.
 
     References
     ----------
@@ -143,7 +157,14 @@ def frangieh_2021(*, folder: str | Path | None = None, progress: bool = True) ->
     gene only, and to call it a control if a guide of it is non-targeting; ``obs["guide_id"]``
     lists its guides.
 
-    Parameters, returns and errors are those of :func:`norman_2019`.
+    Parameters
+    ----------
+    folder, progress
+        As in :func:`norman_2019`.
+
+    Returns
+    -------
+    AnnData of raw counts, as of :func:`norman_2019`, whose errors are those of this one.
 
     References
     ----------
@@ -159,7 +180,14 @@ def jiang_2024(*, folder: str | Path | None = None, progress: bool = True) -> ad
     then be deleted. 1,628,476 cells × 15,473 genes. Counts are in ``layers["counts"]``; X is
     normalised.
 
-    Parameters, returns and errors are those of :func:`norman_2019`.
+    Parameters
+    ----------
+    folder, progress
+        As in :func:`norman_2019`.
+
+    Returns
+    -------
+    AnnData of raw counts, as of :func:`norman_2019`, whose errors are those of this one.
 
     References
     ----------
@@ -177,7 +205,14 @@ def mcfaline_figueroa_2023(
     then be deleted. 892,800 cells. Counts are in ``layers["counts"]``; X is normalised. The file
     names RNASEL ``"RcontrolSEL"``.
 
-    Parameters, returns and errors are those of :func:`norman_2019`.
+    Parameters
+    ----------
+    folder, progress
+        As in :func:`norman_2019`.
+
+    Returns
+    -------
+    AnnData of raw counts, as of :func:`norman_2019`, whose errors are those of this one.
 
     References
     ----------
@@ -192,7 +227,14 @@ def op3(*, folder: str | Path | None = None, progress: bool = True) -> ad.AnnDat
     From GEO, which publishes no checksum: the size and the kind of the file are checked. All
     compounds have one dose, but for positive controls.
 
-    Parameters, returns and errors are those of :func:`norman_2019`.
+    Parameters
+    ----------
+    folder, progress
+        As in :func:`norman_2019`.
+
+    Returns
+    -------
+    AnnData of raw counts, as of :func:`norman_2019`, whose errors are those of this one.
 
     References
     ----------
@@ -207,7 +249,14 @@ def papalexi_2021(*, folder: str | Path | None = None, progress: bool = True) ->
     The RNA of the screen, from scPerturb, 0.15 GB, checked by Zenodo's md5. 20,729 cells.
     ``obs["perturbation"]`` names guides (``"STAT1g2"``); ``obs["target"]`` is added, their genes.
 
-    Parameters, returns and errors are those of :func:`norman_2019`.
+    Parameters
+    ----------
+    folder, progress
+        As in :func:`norman_2019`.
+
+    Returns
+    -------
+    AnnData of raw counts, as of :func:`norman_2019`, whose errors are those of this one.
 
     References
     ----------
@@ -229,7 +278,14 @@ def kang_2018(*, folder: str | Path | None = None, progress: bool = True) -> ad.
     ``obs["perturbation"]`` is added: ``"ctrl"``, or the stimulus in a cell type such as
     ``"stim in B cells"``, whose effects may be shared. The file's own label is ``obs["label"]``.
 
-    Parameters, returns and errors are those of :func:`norman_2019`.
+    Parameters
+    ----------
+    folder, progress
+        As in :func:`norman_2019`.
+
+    Returns
+    -------
+    AnnData of raw counts, as of :func:`norman_2019`, whose errors are those of this one.
 
     References
     ----------

@@ -11,6 +11,7 @@ from scipy import sparse
 from scvi import REGISTRY_KEYS as SCVI_KEYS
 
 from scvi_sams._constants import REGISTRY_KEYS
+from scvi_sams.data._disk import rows_of
 
 if TYPE_CHECKING:
     from scvi.data import AnnDataManager
@@ -54,7 +55,7 @@ def training_statistics(
     Parameters
     ----------
     manager
-        Manager of the data, in memory or backed.
+        Manager of the data, in memory or on a disk.
     indices
         Training cells.
     n_perturbations
@@ -65,8 +66,8 @@ def training_statistics(
     indices = np.sort(np.asarray(indices, dtype=np.intp))
     x = manager.get_from_registry(SCVI_KEYS.X_KEY)
     total, input_sum, input_square = (np.zeros(x.shape[1]) for _ in range(3))
-    for start in range(0, len(indices), _ROWS_AT_ONCE):
-        rows = sparse.csr_matrix(x[indices[start : start + _ROWS_AT_ONCE]], dtype=np.float64)
+    for values in rows_of(x, indices, _ROWS_AT_ONCE):
+        rows = sparse.csr_matrix(values, dtype=np.float64)
         inputs = rows.log1p() if counts else rows
         total += np.asarray(rows.sum(axis=0)).ravel()
         input_sum += np.asarray(inputs.sum(axis=0)).ravel()

@@ -13,6 +13,7 @@ from torch import nn
 from torch.distributions import Distribution, Normal, kl_divergence
 
 from scvi_sams._constants import MODULE_KEYS, REGISTRY_KEYS
+from scvi_sams.module._measured import Measured
 from scvi_sams.module._perturbations import PerturbationDraw, PerturbationPosterior, unpack
 from scvi_sams.module._predictive import Tensors, log_mean_exp, log_prior_ratio
 
@@ -55,7 +56,7 @@ class ElboMixin(nn.Module):
         self,
         tensors: Tensors,
         inference_outputs: InferenceOutputs,
-        generative_outputs: dict[str, Distribution],
+        generative_outputs: dict[str, Measured],
         kl_weight: torch.Tensor | float = 1.0,
         mask_weight: float = 1.0,
     ) -> LossOutput:
@@ -95,16 +96,17 @@ class ElboMixin(nn.Module):
         self,
         tensors: Tensors,
         inference_outputs: InferenceOutputs,
-        generative_outputs: dict[str, Distribution],
+        generative_outputs: dict[str, Measured],
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Log likelihood and divergence of the basal state, each P x B."""
         qz = inference_outputs[MODULE_KEYS.QZ_BASAL]
         assert isinstance(qz, Normal)
         prior = Normal(torch.zeros_like(qz.loc), torch.ones_like(qz.scale), validate_args=False)
         kl_z = kl_divergence(qz, prior).sum(-1)
-        log_prob = generative_outputs[SCVI_MODULE_KEYS.PX_KEY].log_prob(tensors[SCVI_KEYS.X_KEY])
+        px = generative_outputs[SCVI_MODULE_KEYS.PX_KEY]
+        log_px = px.log_likelihood(tensors[SCVI_KEYS.X_KEY])
         n_cells = kl_z.shape[-1]
-        return log_prob.sum(-1).view(-1, n_cells), kl_z.view(-1, n_cells)
+        return log_px.view(-1, n_cells), kl_z.view(-1, n_cells)
 
     def _global_terms(
         self, tensors: Tensors, inference_outputs: InferenceOutputs

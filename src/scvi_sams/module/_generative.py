@@ -7,11 +7,11 @@ from scvi import REGISTRY_KEYS as SCVI_KEYS
 from scvi.module._constants import MODULE_KEYS as SCVI_MODULE_KEYS
 from scvi.module.base import auto_move_data
 from torch import nn
-from torch.distributions import Distribution
 from torch.nn import functional as F
 
 from scvi_sams._constants import MODULE_KEYS, REGISTRY_KEYS
 from scvi_sams.module._likelihoods import GeneLikelihood
+from scvi_sams.module._measured import Measured
 from scvi_sams.module._networks import Decoder
 from scvi_sams.module._perturbations import unpack
 from scvi_sams.module._predictive import Tensors
@@ -54,7 +54,7 @@ class GenerativeMixin(nn.Module):
         cont_covs: torch.Tensor | None = None,
         size_factor: torch.Tensor | None = None,
         transform_batch: int | None = None,
-    ) -> dict[str, Distribution]:
+    ) -> dict[str, Measured]:
         """Distribution of counts given latent states.
 
         Parameters
@@ -82,7 +82,7 @@ class GenerativeMixin(nn.Module):
             size_factor,
             transform_batch,
         )
-        return {SCVI_MODULE_KEYS.PX_KEY: self.likelihood(hidden, library)}
+        return {SCVI_MODULE_KEYS.PX_KEY: Measured(self.likelihood, hidden, library)}
 
     @auto_move_data
     def decode(

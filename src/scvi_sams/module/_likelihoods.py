@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import Literal
 
 import torch
@@ -17,6 +18,17 @@ from scvi_sams.module._distributions import (
     ZeroInflatedNegativeBinomial,
 )
 from scvi_sams.module._effects import inverse_softplus
+from scvi_sams.module._fused import Kernel, fused_log_likelihood
+from scvi_sams.module._kernels import (
+    Link,
+    SoftmaxMeans,
+    SoftplusMeans,
+    count_terms,
+    negative_binomial,
+    normal,
+    poisson,
+    zero_inflated_negative_binomial,
+)
 
 
 class GeneLikelihood(nn.Module, ABC):
@@ -35,7 +47,7 @@ class GeneLikelihood(nn.Module, ABC):
     """
 
     is_of_counts = True
-    log_dispersion: nn.Parameter | nn.Linear
+    log_dispersion: nn.Parameter | nn.Linear | None
 
     def __init__(
         self,
@@ -64,6 +76,34 @@ class GeneLikelihood(nn.Module, ABC):
     def forward(self, hidden: torch.Tensor, log_library: torch.Tensor) -> Distribution:
         """Distribution (... x B x G) of hidden states (... x B x H), log libraries (B x 1)."""
 
+    @property
+    @abstractmethod
+    def kernel(self) -> Kernel:
+        """What is done with each cell; see :mod:`._kernels`."""
+
+    @property
+    def heads(self) -> list[nn.Linear]:
+        """Layers from hidden states to the first parameters of the kernel."""
+        others = [self.log_dispersion] if isinstance(self.log_dispersion, nn.Linear) else []
+        return [self.to_genes, *others]
+
+    def log_likelihood(
+        self, x: torch.Tensor, hidden: torch.Tensor, log_library: torch.Tensor
+    ) -> torch.Tensor:
+        """Sum of the log densities of a cell's genes, ... x B.
+
+        The same as ``self(hidden, log_library).log_prob(x).sum(-1)``, faster and in less memory.
+
+        Parameters
+        ----------
+        x
+            Observed values, of shape B x G.
+        hidden, log_library
+            As in :meth:`forward`; at most one axis of particles.
+        """
+        of_genes = [self.log_dispersion] if isinstance(self.log_dispersion, torch.Tensor) else []
+        return fused_log_likelihood(self.kernel, x, log_library, hidden, self.heads, of_genes)
+
     @abstractmethod
     def mean_slope(self, measured: Distribution) -> torch.Tensor:
         """Derivative of the mean of each gene with respect to its linear output; ... x B x G."""
@@ -81,9 +121,14 @@ class GeneLikelihood(nn.Module, ABC):
 
     def dispersion(self, hidden: torch.Tensor) -> torch.Tensor:
         """Positive dispersion, of shape G or ... x B x G."""
+        return torch.exp(self.log_dispersion_of(hidden))
+
+    def log_dispersion_of(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Its logarithm, in the precision of the parameters under autocast too."""
+        assert self.log_dispersion is not None
         if isinstance(self.log_dispersion, nn.Linear):
-            return torch.exp(self.log_dispersion(hidden))
-        return torch.exp(self.log_dispersion)
+            return self.log_dispersion(hidden).to(self.log_dispersion.weight.dtype)
+        return self.log_dispersion
 
 
 class CountLikelihood(GeneLikelihood):
@@ -110,6 +155,18 @@ class CountLikelihood(GeneLikelihood):
         # softplus(y) -> exp(y) far below zero, where its own log would be -inf
         return torch.where(logits < -15, logits, torch.log(F.softplus(logits.clamp(min=-15))))
 
+    def log_likelihood(
+        self, x: torch.Tensor, hidden: torch.Tensor, log_library: torch.Tensor
+    ) -> torch.Tensor:
+        """Sum of the log probabilities of a cell's counts, ... x B."""
+        log_theta = None if self.log_dispersion is None else self.log_dispersion_of(hidden)
+        return super().log_likelihood(x, hidden, log_library) + count_terms(x, log_theta)
+
+    @property
+    def link(self) -> Link:
+        """From linear outputs to means."""
+        return SoftmaxMeans if self.sums_to_one else SoftplusMeans
+
     def mean_slope(self, measured: Distribution) -> torch.Tensor:
         """The mean itself: exact for Poisson shares far below one, and near it otherwise."""
         return measured.mean
@@ -124,6 +181,11 @@ class CountLikelihood(GeneLikelihood):
 class NegativeBinomialLikelihood(CountLikelihood):
     r"""Negative binomial with mean :math:`\ell_i \rho_{ig}` and inverse dispersion θ."""
 
+    @property
+    def kernel(self) -> Kernel:
+        """That of the negative binomial."""
+        return partial(negative_binomial, link=self.link)
+
     def forward(self, hidden: torch.Tensor, log_library: torch.Tensor) -> NegativeBinomial:
         """Negative binomial of shape ... x B x G."""
         return NegativeBinomial(theta=self.dispersion(hidden), **self.means(hidden, log_library))
@@ -135,6 +197,17 @@ class ZeroInflatedNegativeBinomialLikelihood(CountLikelihood):
     def __init__(self, n_hidden: int, n_genes: int, **kwargs: object) -> None:
         super().__init__(n_hidden, n_genes, **kwargs)  # type: ignore[arg-type]
         self.to_dropout = nn.Linear(n_hidden, n_genes)
+
+    @property
+    def kernel(self) -> Kernel:
+        """That of the zero-inflated negative binomial."""
+        return partial(zero_inflated_negative_binomial, link=self.link)
+
+    @property
+    def heads(self) -> list[nn.Linear]:
+        """Layers to genes, to the probabilities of lost counts and maybe to dispersions."""
+        to_genes, *others = super().heads
+        return [to_genes, self.to_dropout, *others]
 
     def forward(
         self, hidden: torch.Tensor, log_library: torch.Tensor
@@ -152,7 +225,12 @@ class PoissonLikelihood(CountLikelihood):
 
     def __init__(self, n_hidden: int, n_genes: int, **kwargs: object) -> None:
         super().__init__(n_hidden, n_genes, **kwargs)  # type: ignore[arg-type]
-        del self.log_dispersion
+        self.log_dispersion = None
+
+    @property
+    def kernel(self) -> Kernel:
+        """That of the Poisson."""
+        return partial(poisson, link=self.link)
 
     def forward(self, hidden: torch.Tensor, log_library: torch.Tensor) -> Poisson:
         """Poisson of shape ... x B x G."""
@@ -178,6 +256,11 @@ class NormalLikelihood(GeneLikelihood):
         super().__init__(n_hidden, n_genes, **kwargs)  # type: ignore[arg-type]
         self.register_buffer("origin", torch.zeros(n_genes))
         self.register_buffer("unit", torch.ones(n_genes))
+
+    @property
+    def kernel(self) -> Kernel:
+        """That of the normal."""
+        return partial(normal, origin=self.origin, unit=self.unit)
 
     @torch.no_grad()
     def start_at(self, mean: torch.Tensor, sd: torch.Tensor) -> None:

@@ -74,7 +74,7 @@ class PredictiveMixin(nn.Module):
             compute_loss=False,
         )
         z, qz = inference[MODULE_KEYS.Z_BASAL], inference[MODULE_KEYS.QZ_BASAL]
-        log_px = generative[SCVI_MODULE_KEYS.PX_KEY].log_prob(tensors[SCVI_KEYS.X_KEY]).sum(-1)
+        log_px = generative[SCVI_MODULE_KEYS.PX_KEY].log_likelihood(tensors[SCVI_KEYS.X_KEY])
         return (log_px + log_prior_ratio(z, qz)).view(n_particles, -1)
 
     @torch.inference_mode()

@@ -6,6 +6,7 @@ import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from scvi import settings
@@ -33,10 +34,10 @@ class SAMSTrainingPlan(TrainingPlan):
 
     Models with masks start dense: at first every mask is full, so that shifts and networks are
     learned as in a CPA-VAE. After some steps, or earlier if the validation bound no longer
-    improves, the latent space is rotated to the axes on which the shifts are sparsest
-    (:func:`~scvi_sams.module._rotation.sparse_rotation`), and the masks are set free. Basal
-    states are standard normal, so the rotation changes nothing that the data can tell; but masks
-    learned from the start settle on the axes of chance, and training does not leave these again.
+    improves, the latent space is rotated to the axes on which the shifts are sparsest, and the
+    masks are set free. Basal states are standard normal, so the rotation changes nothing that the
+    data can tell; but masks learned from the start settle on the axes of chance, and training does
+    not leave these again.
 
     The module's ``mask_kl_weight`` then rises linearly from zero. An effect that is spread over
     several axes is worth less on each of them than a mask costs; at the full weight its masks
@@ -118,6 +119,10 @@ class SAMSTrainingPlan(TrainingPlan):
 
     def on_train_start(self) -> None:
         """Start dense if the model never was, and fit the schedules to a short run."""
+        if self.trainer.world_size > 1:
+            # the same random numbers on every device would be fewer of them
+            seeds = np.random.SeedSequence([int(torch.randint(2**31, ())), self.global_rank])
+            torch.manual_seed(int(seeds.generate_state(1)[0]))
         third = int(self.trainer.estimated_stepping_batches // 3)
         self.n_steps_kl = min(self.n_steps_kl, third)
         self.n_steps_dense = min(self.n_steps_dense, third)
@@ -189,6 +194,9 @@ class SAMSTrainingPlan(TrainingPlan):
         for best in self._of(KeepBestWeights):
             best.restore(self.module)
         self.module.settle_axes()
+        if self.trainer.world_size > 1:  # axes that are as sparse may come in another order
+            for tensor in self.module.state_dict().values():
+                torch.distributed.broadcast(tensor, 0)
         logger.info("Latent axes settled at step %d; the masks are free.", self.global_step)
         # moments of the gradient along the old axes mean nothing along the new ones, and the step
         # sizes fell, if at all, for the bound of another model
@@ -238,6 +246,15 @@ class SAMSTrainingPlan(TrainingPlan):
             *args, inference_kwargs={"n_samples": self.module.n_particles}, **kwargs
         )
 
+    @torch.no_grad()
+    def compute_and_log_metrics(self, *args: Any, **kwargs: Any) -> None:
+        """Log what the module reports, outside of scvi-tools' inference mode.
+
+        Several processes average what was logged in place, which tensors of inference mode do
+        not allow.
+        """
+        TrainingPlan.compute_and_log_metrics.__wrapped__(self, *args, **kwargs)
+
     def get_optimizer_creator(self) -> Callable[[Any], torch.optim.Optimizer]:
         """Create the optimizer over the groups of parameters."""
         create = super().get_optimizer_creator()
@@ -251,4 +268,16 @@ class SAMSTrainingPlan(TrainingPlan):
             {"params": effects, "weight_decay": 0.0},
             {"params": masks, "weight_decay": 0.0, "lr": self.lr_mask},
         ]
-        return lambda _: create([group for group in groups if group["params"]])
+        groups = [group for group in groups if group["params"]]
+        if self.optimizer_name in ("Adam", "AdamW") and not hasattr(self, "fused_optimizer"):
+            # one pass over all perturbations' state; scvi-tools 1.5 does it by itself
+            for group in groups:
+                group["fused"] = all(p.device.type in ("cpu", "cuda") for p in group["params"])
+
+        def create_groups(_: Any) -> torch.optim.Optimizer:
+            optimizer = create(groups)
+            # gradients are clipped, for which the scaler of mixed precision must unscale them
+            optimizer._step_supports_amp_scaling = False
+            return optimizer
+
+        return create_groups
