@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 import scvi
 import torch
+from mudata import MuData
+from scipy import sparse
 
 import scvi_sams as sams
 from scvi_sams.module._perturbations import offset
@@ -30,14 +32,6 @@ MODELS = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the slow ones, so that parallel workers end together."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
-@pytest.fixture(autouse=True)
-def quiet_and_seeded():
-    """Every test starts from the same seed and one thread."""
-    torch.set_num_threads(1)
-    scvi.settings.verbosity = 40
-    scvi.settings.seed = 0
 
 
 @pytest.fixture
@@ -110,6 +104,21 @@ def dosages_of(adata) -> pd.DataFrame:
         columns=copy.uns["perturbations_names"],
         index=copy.obs_names,
     )
+
+
+@pytest.fixture
+def mdata(plain_screen):
+    """RNA and guides in modalities of their own; obs beside both."""
+    table = dosages_of(plain_screen)
+    guides = ad.AnnData(
+        sparse.csr_matrix(table.to_numpy()),
+        obs=plain_screen.obs[[]],
+        var=pd.DataFrame(index=table.columns.astype(str)),
+    )
+    guides.layers["assigned"] = guides.X.copy()
+    mdata = MuData({"rna": plain_screen, "guides": guides})
+    mdata.obs["perturbation"] = plain_screen.obs["perturbation"].astype(str)
+    return mdata
 
 
 def losses(adata, setup):

@@ -1,30 +1,12 @@
 """Setting up MuData, with labels or with a guide modality."""
 
-import anndata as ad
 import numpy as np
-import pandas as pd
 import pytest
 import scvi
-from mudata import MuData
 from scipy import sparse
 
 import scvi_sams as sams
-from tests.conftest import FEW_STEPS, SMALL, dosages_of, losses
-
-
-@pytest.fixture
-def mdata(plain_screen):
-    """RNA and guides in modalities of their own; obs beside both."""
-    table = dosages_of(plain_screen)
-    guides = ad.AnnData(
-        sparse.csr_matrix(table.to_numpy()),
-        obs=plain_screen.obs[[]],
-        var=pd.DataFrame(index=table.columns.astype(str)),
-    )
-    guides.layers["assigned"] = guides.X.copy()
-    mdata = MuData({"rna": plain_screen, "guides": guides})
-    mdata.obs["perturbation"] = plain_screen.obs["perturbation"].astype(str)
-    return mdata
+from tests.conftest import FEW_STEPS, SMALL, losses
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scvi
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 import scvi_sams as sams
 from tests.conftest import FEW_STEPS, SMALL, set_up, trained
@@ -141,7 +141,8 @@ def test_default_length_follows_steps_not_epochs(screen, monkeypatch):
     model.train(batch_size=64)
     steps_per_epoch = int(np.ceil(len(seen["datamodule"].train_idx) / 64))
     assert seen["max_epochs"] == int(np.ceil(30_000 / steps_per_epoch))
-    assert seen["early_stopping_patience"] == int(np.ceil(1_000 / steps_per_epoch))
+    (stopping,) = [one for one in seen["callbacks"] if isinstance(one, EarlyStopping)]
+    assert stopping.patience == int(np.ceil(1_000 / steps_per_epoch))
     assert seen["gradient_clip_val"] == 100
 
 

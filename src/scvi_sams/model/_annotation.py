@@ -65,11 +65,8 @@ class AnnotationMixin(LatentStateMixin):
         Examples
         --------
         >>> model.annotate(adata)
-        >>> sc.pp.neighbors(adata, use_rep="X_sams")
-        >>> sc.tl.umap(adata)
         >>> columns = list(adata.uns["sams"]["columns"])
-        >>> sc.pl.umap(adata, color=["sams_condition", "sams_shift", *columns])
-        >>> sc.pl.embedding(adata, "X_sams", color="sams_condition")
+        >>> sc.pl.embedding(adata, "X_sams", color=["sams_condition", "sams_shift", *columns])
         >>> sc.pl.heatmap(adata, columns, groupby="sams_condition")
         """
         if n_dimensions < 0:

@@ -9,20 +9,23 @@ import numpy.typing as npt
 import pandas as pd
 from mudata import MuData
 from scvi import REGISTRY_KEYS as SCVI_KEYS
-from scvi.model.base import BaseMinifiedModeModelClass
 
 from scvi_sams._constants import REGISTRY_KEYS
+from scvi_sams.data._disk import is_on_disk
 from scvi_sams.data._field import PerturbationField, unchanged_on_error
+from scvi_sams.data._loader import screen_loader
+from scvi_sams.model._saving import SavingMixin
 from scvi_sams.module._module import SAMSVAEModule
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
-class PerturbationModel(BaseMinifiedModeModelClass):
+class PerturbationModel(SavingMixin):
     """A scvi-tools model of a perturbation screen."""
 
     module: SAMSVAEModule
+    _data_loader_cls = staticmethod(screen_loader)
     _one_perturbation_per_cell: ClassVar[bool] = False
     _settings: dict[str, Any]
 
@@ -54,16 +57,26 @@ class PerturbationModel(BaseMinifiedModeModelClass):
         return data
 
     def minify_adata(self, *args: Any, **kwargs: Any) -> None:
-        """Keep latent states in place of counts; see scvi-tools' ``minify_adata``.
+        """Keep latent states in place of counts.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            Those of scvi-tools' ``minify_adata``.
 
         Raises
         ------
         NotImplementedError
-            If the model's data is a MuData.
+            If the model's data is a MuData, or its counts are on a disk.
         """
         if isinstance(self.adata, MuData):
             raise NotImplementedError(
                 "Minified mode is for AnnData. Train on the RNA modality with `setup_anndata`, "
                 "its perturbations as labels in obs, to minify it."
+            )
+        if is_on_disk(self.adata_manager.get_from_registry(SCVI_KEYS.X_KEY)):
+            raise NotImplementedError(
+                "Minified mode is for counts in memory, and these are on a disk. Load the model "
+                "with cells in memory to minify it."
             )
         super().minify_adata(*args, **kwargs)

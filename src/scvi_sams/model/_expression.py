@@ -51,6 +51,43 @@ class ExpressionMixin(RNASeqMixin, PerturbationModel):
         have no library size. Importance weights are refused: their derivation takes a standard
         normal prior for the states, while here a perturbed state's prior is shifted by its
         perturbations.
+
+        Parameters
+        ----------
+        adata
+            Data set up like the model's; the model's own by default.
+        indices
+            Cells to use; all by default.
+        transform_batch
+            Batch, or batches to average over, to decode all cells in; their own by default.
+        gene_list
+            Genes to return; all by default.
+        library_size
+            Sum that the expression of a cell is scaled to; ``"latent"`` for its own library size.
+        n_samples
+            Posterior samples of each cell.
+        n_samples_overall
+            Samples of all cells together, in place of ``n_samples`` of each.
+        weights
+            ``"uniform"``, which is the default.
+        batch_size
+            Cells at a time.
+        return_mean
+            Whether to average over the samples.
+        return_numpy
+            Whether to return an array in place of a DataFrame.
+        **kwargs
+            Further arguments of scvi-tools' method.
+
+        Returns
+        -------
+        DataFrame of cells × genes; an array with ``return_numpy``, of samples × cells × genes if
+        several are not averaged.
+
+        Raises
+        ------
+        NotImplementedError
+            For importance weights, and for library sizes of real values.
         """
         if library_size not in (1, "latent"):
             self._check_supports("normal", "`library_size`", "Leave it out.")
@@ -88,7 +125,20 @@ class ExpressionMixin(RNASeqMixin, PerturbationModel):
     ) -> dict[str, npt.NDArray[np.float32]]:
         """Parameters of a negative binomial likelihood.
 
-        See :meth:`scvi.model.base.RNASeqMixin.get_likelihood_parameters`.
+        Parameters
+        ----------
+        *args, **kwargs
+            Those of :meth:`scvi.model.base.RNASeqMixin.get_likelihood_parameters`.
+
+        Returns
+        -------
+        ``"mean"`` and ``"dispersions"``, and ``"dropout"`` of a zero-inflated one, each of shape
+        cells × genes.
+
+        Raises
+        ------
+        NotImplementedError
+            If the likelihood is ``"poisson"`` or ``"normal"``.
         """
         advice = "Their means are `get_normalized_expression(library_size='latent')`."
         self._check_supports(("poisson", "normal"), "`get_likelihood_parameters`", advice)
@@ -97,7 +147,19 @@ class ExpressionMixin(RNASeqMixin, PerturbationModel):
     def get_feature_correlation_matrix(self, *args: Any, **kwargs: Any) -> pd.DataFrame:
         """Correlations of genes under a negative binomial likelihood.
 
-        See :meth:`scvi.model.base.RNASeqMixin.get_feature_correlation_matrix`.
+        Parameters
+        ----------
+        *args, **kwargs
+            Those of :meth:`scvi.model.base.RNASeqMixin.get_feature_correlation_matrix`.
+
+        Returns
+        -------
+        DataFrame of genes × genes.
+
+        Raises
+        ------
+        NotImplementedError
+            If the likelihood is ``"poisson"`` or ``"normal"``.
         """
         advice = "Correlate `get_normalized_expression()` or `posterior_predictive_sample()`."
         self._check_supports(("poisson", "normal"), "`get_feature_correlation_matrix`", advice)
@@ -109,6 +171,18 @@ class ExpressionMixin(RNASeqMixin, PerturbationModel):
         """Replicated data; see :meth:`scvi.model.base.RNASeqMixin.posterior_predictive_sample`.
 
         Genes are those of the model, also when the data is a MuData.
+
+        Parameters
+        ----------
+        gene_list
+            Genes to return; all by default.
+        *args, **kwargs
+            Further arguments of scvi-tools' method, such as ``adata``, ``indices`` and
+            ``n_samples``.
+
+        Returns
+        -------
+        Sparse array of cells × genes, or cells × genes × samples if there are several.
         """
         samples = super().posterior_predictive_sample(*args, **kwargs)
         if gene_list is None:
@@ -132,6 +206,32 @@ class ExpressionMixin(RNASeqMixin, PerturbationModel):
 
         On a MuData the groups are columns of ``mdata.obs`` and the genes those of the RNA
         modality. With ``gene_likelihood="normal"`` there are no fold changes to compare.
+
+        Parameters
+        ----------
+        adata
+            Data set up like the model's; the model's own by default.
+        groupby
+            Column of obs with the groups.
+        group1
+            Groups to compare; all by default.
+        group2
+            Group to compare them with; the rest of the cells by default.
+        idx1, idx2
+            The two groups as positions, boolean masks or queries of obs, in place of the above.
+        mode
+            ``"vanilla"`` or ``"change"``.
+        **kwargs
+            Further arguments of scvi-tools' method, such as ``delta`` and ``fdr_target``.
+
+        Returns
+        -------
+        DataFrame with one row per gene and comparison.
+
+        Raises
+        ------
+        NotImplementedError
+            If the likelihood is ``"normal"``.
         """
         advice = "Compare `get_normalized_expression()`, or `get_average_treatment_effects()`."
         self._check_supports("normal", "`differential_expression`", advice)

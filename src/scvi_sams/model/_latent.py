@@ -57,7 +57,8 @@ class LatentStateMixin(VAEMixin, PerturbationModel):
             Cells at a time.
         return_dist
             Whether to return mean and variance of the state at the expected offset. The
-            uncertainty of the offset itself is that of :meth:`get_perturbation_effects`.
+            uncertainty of the offset itself is that of
+            :meth:`~scvi_sams.SAMSVAE.get_perturbation_effects`.
         dataloader
             Mini-batches to read instead of ``adata``.
         **data_loader_kwargs

@@ -15,6 +15,7 @@ from scvi import settings
 from scvi.data._constants import _ADATA_MINIFY_TYPE_UNS_KEY
 
 from scvi_sams._constants import REGISTRY_KEYS
+from scvi_sams.data._distinct import distinct_rows
 from scvi_sams.data._names import listed
 from scvi_sams.model._conditions import NO_PERTURBATION, Condition, received
 from scvi_sams.model._response import Response
@@ -28,6 +29,7 @@ Array = npt.NDArray[np.float64]
 
 _PRIOR_CELLS = 10
 _MOST_GROUPS = 300
+_NAMES_AT_ONCE = 20_000
 
 
 class Moments(NamedTuple):
@@ -73,7 +75,11 @@ class Moments(NamedTuple):
 
 def names_hash(adata: AnnData | MuData) -> str:
     """Hash of the names of cells in their order."""
-    return hashlib.sha256("\n".join(adata.obs_names.astype(str)).encode()).hexdigest()
+    found = hashlib.sha256()
+    for start in range(0, adata.n_obs, _NAMES_AT_ONCE):
+        some = adata.obs_names[start : start + _NAMES_AT_ONCE]
+        found.update(("\n".join(some.astype(str)) + "\n").encode())
+    return found.hexdigest()
 
 
 class ObservedEffects(NamedTuple):
@@ -113,9 +119,7 @@ class ObservedEffectsMixin(SimulationMixin):
         """Conditions of cells, control first and then by their numbers, and that of each cell."""
         manager = self.get_anndata_manager(adata, required=True)
         packed = manager.get_from_registry(REGISTRY_KEYS.PERTURBATIONS)[indices]
-        kinds, inverse, n_cells = np.unique(
-            packed, axis=0, return_inverse=True, return_counts=True
-        )
+        kinds, code, n_cells = distinct_rows(packed)
         is_control = (np.split(kinds, 2, axis=1)[1] == 0).all(axis=1)
         order = np.lexsort([-n_cells, ~is_control])
         position = np.argsort(order)
@@ -123,7 +127,7 @@ class ObservedEffectsMixin(SimulationMixin):
             NO_PERTURBATION if is_control[row] else Condition("", *received(kinds[row]))
             for row in order
         ]
-        return conditions, position[inverse.ravel()]
+        return conditions, position[code]
 
     def _check_has_counts(self, adata: AnnData | MuData | None) -> None:
         """Raise if data that was given holds latent states in place of counts."""
@@ -199,14 +203,13 @@ class ObservedEffectsMixin(SimulationMixin):
             for one, control in zip(found, controls, strict=True)
         ]
 
-    def _strata(self, adata: AnnData, indices: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    def _strata(self, adata: AnnData, indices: npt.NDArray[np.intp]) -> npt.NDArray[np.int32]:
         """Code of each cell's batch and categorical covariates, from 0."""
         manager = self.get_anndata_manager(adata, required=True)
         columns = [np.asarray(manager.get_from_registry(SCVI_KEYS.BATCH_KEY))[indices]]
         if SCVI_KEYS.CAT_COVS_KEY in manager.data_registry:
             columns.append(np.asarray(manager.get_from_registry(SCVI_KEYS.CAT_COVS_KEY))[indices])
-        _, code = np.unique(np.hstack(columns), axis=0, return_inverse=True)
-        return code.ravel()
+        return distinct_rows(np.hstack(columns)).code
 
     def _moments(
         self,
@@ -215,7 +218,7 @@ class ObservedEffectsMixin(SimulationMixin):
         group: npt.NDArray[np.intp],
         n_groups: int,
         responses: Sequence[Response],
-        less: tuple[Sequence[Array], npt.NDArray[np.intp]] | None = None,
+        less: tuple[Sequence[Array], npt.NDArray[np.integer]] | None = None,
     ) -> list[Moments]:
         """Moments of each response in groups of cells; cells of the group -1 are left out.
 

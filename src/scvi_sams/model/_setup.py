@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from scvi import REGISTRY_KEYS as SCVI_KEYS
 from scvi.data import AnnDataManager
 from scvi.data._utils import _get_adata_minify_type
@@ -22,6 +23,7 @@ from scvi_sams.data._covariates import (
     SizeFactorField,
     as_list,
 )
+from scvi_sams.data._disk import is_on_disk
 from scvi_sams.data._field import (
     CountsField,
     MuDataCountsField,
@@ -91,6 +93,8 @@ class PerturbationSetupMixin(PerturbationModel):
             cell's counts.
         %(param_cat_cov_keys)s
         %(param_cont_cov_keys)s
+        **kwargs
+            Passed on to scvi-tools' ``AnnDataManager.register_fields``.
 
         Raises
         ------
@@ -134,6 +138,9 @@ class PerturbationSetupMixin(PerturbationModel):
         manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
         with unchanged_on_error(adata):
             manager.register_fields(adata, **kwargs)
+        if is_on_disk(manager.get_from_registry(SCVI_KEYS.X_KEY)):
+            # registering made pandas keep a table of all names, 80 MB per million cells
+            adata.obs.index = pd.Index(adata.obs.index.array, name=adata.obs.index.name)
         cls.register_manager(manager)
 
     @classmethod
@@ -181,6 +188,8 @@ class PerturbationSetupMixin(PerturbationModel):
         %(param_cont_cov_keys)s
         %(param_modalities)s
             ``"rna_layer"`` is needed.
+        **kwargs
+            As in :meth:`setup_anndata`.
 
         Raises
         ------

@@ -11,15 +11,21 @@ from scvi import REGISTRY_KEYS as SCVI_KEYS
 from scvi import settings
 from scvi.model._utils import use_distributed_sampler
 from scvi.model.base import UnsupervisedTrainingMixin
+from scvi.train._config import merge_kwargs
 from scvi.utils import unsupported_if_adata_minified
 
 from scvi_sams._constants import REGISTRY_KEYS
+from scvi_sams.data._disk import is_on_disk
+from scvi_sams.data._distinct import distinct_rows
+from scvi_sams.data._loader import ScreenSplitter
 from scvi_sams.data._names import listed
 from scvi_sams.data._sources import obs_column
 from scvi_sams.data._statistics import training_statistics
 from scvi_sams.model._calibration import CalibrationMixin
 from scvi_sams.model._observed import names_hash
 from scvi_sams.train._best_weights import KeepBestWeights
+from scvi_sams.train._distributed import check_common_split, data_parallel, n_processes
+from scvi_sams.train._early_stopping import early_stopping_callback
 from scvi_sams.train._plan import SAMSTrainingPlan
 
 SPLITS = ("train", "val", "test")
@@ -31,6 +37,7 @@ _LEAST_GAIN = 1e-4  # of the bound
 class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
     """scvi-tools' training with early stopping, best weights and named splits."""
 
+    _data_splitter_cls = ScreenSplitter
     _training_plan_cls = SAMSTrainingPlan
     _max_steps = 30_000
     _patience_in_steps = 1_000
@@ -68,14 +75,15 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
         max_epochs
             Most epochs to train. By default as many as 30,000 steps take, at least 20.
         accelerator, devices
-            Where to train; a GPU if there is one.
+            Where to train; a GPU if there is one. Several devices train together
+            (``devices=2``, ``strategy="ddp"``), and so do several machines (``num_nodes=``).
         train_size, validation_size, shuffle_set_split
             Shares of training and validation cells (0.9 and the rest), and whether to draw them
             at random. Not read with ``split_key``.
         load_sparse_tensor
             Whether to move counts to the device as sparse tensors.
         batch_size
-            Cells per step.
+            Cells per step, on each device.
         early_stopping
             Whether to stop on the validation cells.
         datasplitter_kwargs
@@ -106,14 +114,24 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
         ValueError
             If its values are others than the three, or it leaves no cells to train or, with
             early stopping, to validate on; if ``max_epochs`` or ``batch_size`` is not positive;
-            or if the data is minified.
+            if the data is minified; or if several devices would divide the cells differently.
         """
         for name, value in [("max_epochs", max_epochs), ("batch_size", batch_size)]:
             if value is not None and value < 1:
                 raise ValueError(f"`{name}` must be at least 1; it is {value}.")
         if self.adata is None:
             raise ValueError("The model was loaded without data; load it with `adata` to train.")
+        trainer_kwargs = merge_kwargs(
+            trainer_kwargs.pop("trainer_config", None), trainer_kwargs, name="trainer"
+        )
+        n_replicas = n_processes(devices, trainer_kwargs.get("num_nodes") or 1)
+        is_distributed = n_replicas > 1 or use_distributed_sampler(trainer_kwargs.get("strategy"))
+        if is_distributed:
+            trainer_kwargs["strategy"] = data_parallel(trainer_kwargs.get("strategy"))
         datasplitter_kwargs = dict(datasplitter_kwargs or {})
+        if n_replicas > 1:
+            is_given = split_key is not None or "external_indexing" in datasplitter_kwargs
+            check_common_split(is_given=is_given or not shuffle_set_split)
         if split_key is not None:
             datasplitter_kwargs["external_indexing"] = self._split_indices(
                 split_key, early_stopping
@@ -125,43 +143,52 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
             validation_size=validation_size,
             shuffle_set_split=shuffle_set_split,
             load_sparse_tensor=load_sparse_tensor,
-            distributed_sampler=use_distributed_sampler(trainer_kwargs.get("strategy")),
+            distributed_sampler=is_distributed,
             **datasplitter_kwargs,
         )
         datamodule.setup()
+        monitor = trainer_kwargs.get("early_stopping_monitor", "elbo_validation")
+        if early_stopping and "valid" in monitor and not len(datamodule.val_idx):
+            raise ValueError(
+                "There are no validation cells, which early stopping needs. Lower `train_size`, "
+                "or pass `early_stopping=False`."
+            )
         # without a seed the trainer's own call of setup would draw another split
-        datamodule.external_indexing = [
-            datamodule.train_idx,
-            datamodule.val_idx,
-            datamodule.test_idx,
-        ]
+        split = [datamodule.train_idx, datamodule.val_idx, datamodule.test_idx]
+        if is_on_disk(self.adata_manager.get_from_registry(SCVI_KEYS.X_KEY)):
+            split = [np.sort(indices) for indices in split]  # neighbours are read together
+        datamodule.external_indexing = split
+        datamodule.setup()
         self._prepare_module(datamodule.train_idx)
 
-        steps_per_epoch = math.ceil(len(datamodule.train_idx) / batch_size)
+        steps_per_epoch = math.ceil(len(datamodule.train_idx) / (batch_size * n_replicas))
         if max_epochs is None:
             max_epochs = max(math.ceil(self._max_steps / steps_per_epoch), 20)
         if early_stopping:
-            callbacks = [*(callbacks or []), KeepBestWeights()]
             # Lightning counts validations, not epochs
             every = trainer_kwargs.get("check_val_every_n_epoch") or 1
             patience = early_stopping_patience or max(
                 math.ceil(self._patience_in_steps / steps_per_epoch), 10
             )
-            trainer_kwargs["early_stopping_patience"] = math.ceil(patience / every)
+            stopping = early_stopping_callback(math.ceil(patience / every), trainer_kwargs)
+            callbacks = [*(callbacks or []), KeepBestWeights(), stopping]
+            trainer_kwargs["check_val_every_n_epoch"] = every
         trainer_kwargs.setdefault("log_every_n_steps", min(steps_per_epoch, 10))
-        super().train(
-            max_epochs=max_epochs,
-            accelerator=accelerator,
-            devices=devices,
-            datamodule=datamodule,
-            batch_size=batch_size,
-            early_stopping=early_stopping,
-            plan_config=plan_config,
-            plan_kwargs=plan_kwargs,
-            gradient_clip_val=gradient_clip_val,
-            callbacks=callbacks or [],
-            **trainer_kwargs,
-        )
+        with warnings.catch_warnings():
+            # scvi-tools', not ours
+            warnings.filterwarnings("ignore", message="early_stopping was automatically disabled")
+            super().train(
+                max_epochs=max_epochs,
+                accelerator=accelerator,
+                devices=devices,
+                datamodule=datamodule,
+                batch_size=batch_size,
+                plan_config=plan_config,
+                plan_kwargs=plan_kwargs,
+                gradient_clip_val=gradient_clip_val,
+                callbacks=callbacks or [],
+                **trainer_kwargs,
+            )
         self.training_cells_ = names_hash(self.adata)
         self._calibrate(datamodule.train_idx)
         if early_stopping:
@@ -226,7 +253,7 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
         self.module.train()
         self.reference_cells_ = self._reference_cells(train_indices)
         packed = self.adata_manager.get_from_registry(REGISTRY_KEYS.PERTURBATIONS)[train_indices]
-        kinds, n_cells = np.unique(packed, axis=0, return_counts=True)
+        kinds, _, n_cells = distinct_rows(packed)
         self.seen_conditions_ = {"packed": kinds, "n_cells": n_cells}
 
     def _reference_cells(self, train_indices: np.ndarray) -> dict[str, np.ndarray]:
