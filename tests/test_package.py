@@ -2,11 +2,16 @@
 
 import subprocess
 import sys
+from importlib.metadata import metadata, version
+from pathlib import Path
 
 import pytest
+import yaml
+from packaging.version import Version
 
 import scvi_sams as sams
 
+ROOT = Path(__file__).parents[1]
 HEAVY = ("scanpy", "matplotlib", "pertpy", "decoupler", "ray", "annbatch", "huggingface_hub")
 
 
@@ -24,7 +29,14 @@ def test_import_brings_nothing_heavy_that_scvi_does_not():
 
 
 def test_version_is_that_of_the_distribution():
-    assert sams.__version__.count(".") == 2
+    assert Version(sams.__version__) == Version(version("scvi-sams"))
+
+
+def test_registry_entry_and_citation_agree():
+    entry = yaml.safe_load((ROOT / "meta.yaml").read_text())
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert entry["version"] == citation["version"]
+    assert entry["license"] == citation["license"] == metadata("scvi-sams")["License-Expression"]
 
 
 @pytest.mark.parametrize("name", sams.__all__)

@@ -10,6 +10,8 @@ from scvi_sams.model._cpavae import CPAVAE
 from scvi_sams.model._samsvae import SAMSVAE
 from scvi_sams.model._svaeplus import SVAEPlus
 
+from scvi_sams import hub  # isort: skip - it needs the models
+
 __all__ = [
     "CPAVAE",
     "SAMSVAE",
@@ -19,6 +21,7 @@ __all__ = [
     "datasets",
     "evaluate",
     "fit_ensemble",
+    "hub",
     "metrics",
     "pl",
     "pp",

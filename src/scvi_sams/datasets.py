@@ -1,4 +1,4 @@
-"""Screens to try things on: simulated, and public."""
+"""Screens: simulated, public, and too large for the memory."""
 
 from scvi_sams.data._public import (
     frangieh_2021,
@@ -15,6 +15,7 @@ from scvi_sams.data._public import (
 from scvi_sams.data._simulate import simulate
 from scvi_sams.data._simulate_gaussian import simulate_gaussian
 from scvi_sams.data._simulate_poisson import simulate_poisson
+from scvi_sams.data._store import open_store
 
 __all__ = [
     "frangieh_2021",
@@ -23,6 +24,7 @@ __all__ = [
     "mcfaline_figueroa_2023",
     "norman_2019",
     "op3",
+    "open_store",
     "papalexi_2021",
     "recipe",
     "replogle_2022_k562",

@@ -118,7 +118,17 @@ class Benchmark(Section):
 
     @classmethod
     def problems(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
-        """Names that are unknown, repeated or taken, and columns that splits lack."""
+        """Names that are unknown, repeated or taken, and columns that splits lack.
+
+        Parameters
+        ----------
+        given
+            What the file holds.
+
+        Yields
+        ------
+        Where, as a path of keys, and what.
+        """
         yield from _unknown(given, ("baselines",), "baseline", BASELINES)
         yield from _unknown(given, ("metrics",), "metric", METRICS)
         for key in ("baselines", "metrics", "seeds"):
@@ -144,7 +154,7 @@ class Benchmark(Section):
 
     @property
     def folder(self) -> Path:
-        """Folder of the config: that of predictions, and of modules of predictors."""
+        """Folder of the config, which holds predictions and the modules of predictors too."""
         return self._folder
 
     @property
@@ -153,7 +163,12 @@ class Benchmark(Section):
         return self._text
 
     def tasks(self) -> list[tuple[str, str, int]]:
-        """Dataset, split and seed of every task; those of the first seed come first."""
+        """What there is to run.
+
+        Returns
+        -------
+        Dataset, split and seed of every task; those of the first seed come first.
+        """
         return [
             (name, split, seed)
             for seed in self.seeds

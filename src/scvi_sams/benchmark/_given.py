@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class GivenPredictions:
-    """Predicted cells from elsewhere, with the interface of :class:`Predictor`.
+    """Predicted cells from elsewhere, as a :class:`~scvi_sams.benchmark.Predictor`.
 
     Of CPA, GEARS, State, scGen or any other model: what it predicted is all that is read.
 
@@ -51,6 +51,17 @@ class GivenPredictions:
         Of counts, genes that ``adata`` does not have are left out. Logarithms stay as they are:
         they are of counts per 10,000 of the genes that were predicted.
 
+        Parameters
+        ----------
+        adata, perturbation_key, control, delimiter, covariate_keys
+            As in :meth:`~scvi_sams.benchmark.Predictor.fit`.
+        layer, split_key, seed
+            Not read.
+
+        Returns
+        -------
+        The predictor itself.
+
         Raises
         ------
         KeyError, ValueError
@@ -79,8 +90,18 @@ class GivenPredictions:
     ) -> AnnData:
         """The given cells of some conditions and covariate values.
 
-        Parameters are those of :meth:`Predictor.predict`; all given cells are taken, and control
-        cells only if there are some.
+        All of them are taken, and control cells only if there are some.
+
+        Parameters
+        ----------
+        perturbations, covariates
+            As in :meth:`~scvi_sams.benchmark.Predictor.predict`.
+        n_cells, seed
+            Not read.
+
+        Returns
+        -------
+        AnnData of cells × genes, as of :meth:`~scvi_sams.benchmark.Predictor.predict`.
 
         Raises
         ------

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Predictor(Protocol):
-    """What a model has to have to be benchmarked; :mod:`scvi_sams.baselines` have it."""
+    """What a model has to have to be benchmarked, as :mod:`scvi_sams.baselines` have it."""
 
     def fit(
         self,
@@ -56,6 +56,10 @@ class Predictor(Protocol):
             Column of obs: ``"train"`` cells are learned from, ``"val"`` cells say when to stop.
         seed
             Of what is random.
+
+        Returns
+        -------
+        The predictor itself.
         """
 
     def predict(
@@ -92,7 +96,7 @@ class Predictor(Protocol):
 
 
 class ModelPredictor:
-    """A model of this package with the interface of :class:`Predictor`.
+    """A model of this package with the interface of :class:`~scvi_sams.benchmark.Predictor`.
 
     Parameters
     ----------
@@ -111,8 +115,8 @@ class ModelPredictor:
     >>> from scvi_sams.benchmark import ModelPredictor
     >>> adata = sams.datasets.simulate(4, n_cells_per_perturbation=20, n_genes=30)
     >>> predictor = ModelPredictor(sams.SAMSVAE, train={"max_epochs": 2}, n_latent=5)
-    >>> predictor.fit(adata, perturbation_key="perturbation", control="control", seed=1)
-    >>> cells = predictor.predict(["pert_1", "pert_2"])
+    >>> trained = predictor.fit(adata, perturbation_key="perturbation", control="control", seed=1)
+    >>> cells = trained.predict(["pert_1", "pert_2"])
     """
 
     model: Any
@@ -140,7 +144,12 @@ class ModelPredictor:
         split_key: str | None = None,
         seed: int = 0,
     ) -> Self:
-        """Set a model up and train it; parameters are those of :meth:`Predictor.fit`.
+        """Set a model up and train it.
+
+        Parameters
+        ----------
+        adata, perturbation_key, control, delimiter, covariate_keys, layer, split_key, seed
+            As in :meth:`~scvi_sams.benchmark.Predictor.fit`.
 
         Returns
         -------
@@ -186,7 +195,17 @@ class ModelPredictor:
         layer: str | None = None,
         split_key: str | None = None,
     ) -> AnnData:
-        """A copy of the cells that a model learns from, set up for it."""
+        """Set up the cells that a model learns from.
+
+        Parameters
+        ----------
+        adata, perturbation_key, control, delimiter, covariate_keys, layer, split_key
+            As in :meth:`~scvi_sams.benchmark.Predictor.fit`.
+
+        Returns
+        -------
+        A copy of these cells.
+        """
         self._perturbation_key = perturbation_key
         if split_key is not None:
             split = obs_column(adata, split_key, "split_key")
@@ -211,9 +230,23 @@ class ModelPredictor:
         covariates: Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> AnnData:
-        """Predict counts of cells; parameters and errors are those of :meth:`Predictor.predict`.
+        """Predict counts of cells.
 
         Batches and continuous covariates are those of training cells.
+
+        Parameters
+        ----------
+        perturbations, n_cells, covariates, seed
+            As in :meth:`~scvi_sams.benchmark.Predictor.predict`.
+
+        Returns
+        -------
+        AnnData of cells × genes, as of :meth:`~scvi_sams.benchmark.Predictor.predict`.
+
+        Raises
+        ------
+        ValueError
+            If the model cannot predict one of the conditions.
         """
         cells = self.model.predict(
             perturbations, n_cells=n_cells, covariates=covariates, seed=seed
@@ -223,21 +256,59 @@ class ModelPredictor:
     def get_average_treatment_effects(
         self, perturbations: Sequence[str], *, covariates: Mapping[str, Any] | None = None
     ) -> AnnData:
-        """Effects of conditions with credible intervals; see the model's method."""
+        """Effects of conditions with credible intervals.
+
+        Parameters
+        ----------
+        perturbations, covariates
+            As in the model's :meth:`~scvi_sams.SAMSVAE.get_average_treatment_effects`.
+
+        Returns
+        -------
+        AnnData of conditions × genes, as there.
+        """
         return self.model.get_average_treatment_effects(perturbations, covariates=covariates)
 
     def get_predictive_iwelbo(self, adata: AnnData, *, seed: int = 0) -> pd.Series:
-        """Importance-weighted bound of test cells, in nats; see the model's method."""
+        """Importance-weighted bound on the likelihood of test cells.
+
+        Parameters
+        ----------
+        adata
+            The cells; they are not changed.
+        seed
+            Of the random numbers; the global state is not touched.
+
+        Returns
+        -------
+        One value per cell, in nats, as of :meth:`~scvi_sams.SAMSVAE.get_predictive_iwelbo`.
+        """
         with random_state_restored():
             settings.seed = seed
             return self.model.get_predictive_iwelbo(adata.copy())
 
     def save(self, folder: Path) -> None:
-        """Save the trained model."""
+        """Save the trained model.
+
+        Parameters
+        ----------
+        folder
+            Where to; what stood there is replaced.
+        """
         self.model.save(str(folder), overwrite=True)
 
     def load(self, folder: Path, adata: AnnData, **columns: Any) -> None:
-        """Load a model that was trained on the same cells."""
+        """Load a model that was trained on the same cells.
+
+        Parameters
+        ----------
+        folder
+            Where :meth:`save` wrote it.
+        adata
+            The cells.
+        **columns
+            Arguments of :meth:`set_up`.
+        """
         adata = self.set_up(adata, **columns)
         self.model = self.model_class.load(str(folder), adata)
 

@@ -49,7 +49,17 @@ class Section(BaseModel):
 
     @classmethod
     def completed(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What was given, and what follows from it."""
+        """What was given, and what follows from it.
+
+        Parameters
+        ----------
+        given
+            What the file holds.
+
+        Returns
+        -------
+        The same, completed.
+        """
         return given
 
     @model_validator(mode="wrap")

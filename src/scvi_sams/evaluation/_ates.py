@@ -57,9 +57,14 @@ def ate_r2(
         R^2 = 1 - \frac{\sum_{(p, g) \in S} (\hat\delta_{pg} - \delta_{pg})^2}
             {\sum_{(p, g) \in S} (\delta_{pg} - \bar\delta)^2}
 
-    with the mean δ̄ of observed effects over S, and other symbols, parameters and errors as in
+    with the mean δ̄ of observed effects over S, and other symbols and errors as in
     :func:`ate_pearson`. It is not the square of the correlation, and negative where the mean
     effect would do better.
+
+    Parameters
+    ----------
+    predicted, observed, n_top
+        As in :func:`ate_pearson`.
 
     Returns
     -------

@@ -225,6 +225,10 @@ class Baseline(ABC):
             Most cells.
         seed
             Of their choice.
+
+        Returns
+        -------
+        Array of shape cells × genes, log1p counts per 10,000.
         """
         controls = self._controls[context]
         rng = np.random.default_rng(seed)
@@ -234,16 +238,35 @@ class Baseline(ABC):
         return (some - some.mean(axis=0) + self.mean(parts, context)).astype(np.float32)
 
     def mean(self, parts: Parts, context: Parts) -> Array:
-        """Predicted mean of a condition in a context, of shape ``(n_genes,)``."""
+        """Predicted mean of a condition in a context.
+
+        Parameters
+        ----------
+        parts, context
+            As in :meth:`cells`.
+
+        Returns
+        -------
+        Array of shape ``(n_genes,)``, log1p counts per 10,000.
+        """
         return self._mean(parts, context)
 
     def linear_mean(self, parts: Parts, context: Parts) -> Array | None:
-        r"""Predicted mean counts per 10,000, of shape ``(n_genes,)``.
+        r"""Predicted mean counts per 10,000.
 
         It is :math:`e^m - 1` with m the baseline's arithmetic of :math:`\log(1 + \bar u)` in place
         of mean logs, of the mean counts per 10,000 :math:`\bar u` of conditions: with log fold
         changes in place of changes of mean logs, from which those of genes that few cells express
-        do not follow. None of a network, which learned mean logs alone.
+        do not follow.
+
+        Parameters
+        ----------
+        parts, context
+            As in :meth:`cells`.
+
+        Returns
+        -------
+        Array of shape ``(n_genes,)``; None of a network, which learned mean logs alone.
         """
         if self._of_linear is None:
             return None

@@ -64,8 +64,13 @@ def cosine_delta(
         c_p = \frac{\hat\delta_p \cdot \delta_p}{\|\hat\delta_p\| \|\delta_p\|}, \quad
         \hat\delta_p = \hat x_p - r_p, \; \delta_p = \bar x_p - r_p
 
-    with symbols, parameters and errors as in :func:`pearson_delta`, from which it differs in that
-    a shift of all genes counts.
+    with symbols and errors as in :func:`pearson_delta`, from which it differs in that a shift of
+    all genes counts.
+
+    Parameters
+    ----------
+    predicted, observed, reference
+        As in :func:`pearson_delta`.
 
     Returns
     -------

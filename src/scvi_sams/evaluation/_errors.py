@@ -42,7 +42,12 @@ def mae(predicted: npt.ArrayLike, observed: npt.ArrayLike) -> Array:
     .. math::
         \mathrm{MAE}_p = \tfrac{1}{G} \sum_g |\hat x_{pg} - \bar x_{pg}|
 
-    with symbols, parameters, units and errors as in :func:`rmse`.
+    with symbols, units and errors as in :func:`rmse`.
+
+    Parameters
+    ----------
+    predicted, observed
+        As in :func:`rmse`.
 
     Returns
     -------

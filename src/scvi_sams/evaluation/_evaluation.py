@@ -60,7 +60,7 @@ class Evaluation:
 
     @property
     def verdict(self) -> str:
-        """In words, for each metric: which is best, and whether a baseline wins.
+        """What is best by each metric, and whether a baseline wins, in words.
 
         A model beats or loses to the best baseline if the 95 % interval of the difference, by
         resamples of perturbations that both share, is on one side of 0; else the two are level.

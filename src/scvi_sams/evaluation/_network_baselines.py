@@ -179,7 +179,27 @@ class DecoderOnly(NetworkBaseline):
 
     with a latent vector :math:`h_t` of each perturbation and :math:`k_c` of each context, and the
     mean of control cells :math:`\bar x_{0,c}`; the model of that name in PerturBench (Wu et al.
-    2024, arXiv 2408.10609), trained as :class:`NetworkBaseline` says, with its parameters.
+    2024, arXiv 2408.10609). It is trained by least squares on the means of conditions, weighted by
+    their cells, and stops by the same error against means of validation cells: those that are
+    ``"val"`` in the split, otherwise a random tenth of each condition. The best weights are kept.
+
+    Parameters
+    ----------
+    n_latent, n_hidden, n_layers
+        Width of the latent space and of the hidden layers, and the number of the latter.
+    dropout_rate
+        Share of the hidden values that are set to zero in training.
+    lr, weight_decay
+        Of AdamW.
+    batch_size
+        Conditions of a step.
+    max_epochs, patience
+        Most epochs, and after how many without a better one to stop.
+
+    Raises
+    ------
+    ValueError
+        If a size is less than 1, or the dropout rate is not between 0 and 1.
     """
 
     _most_controls = 0
@@ -194,9 +214,26 @@ class LatentAdditive(NetworkBaseline):
 
     with up to 1,000 control cells :math:`U_c` of the context, an encoder f, and the rest as in
     :class:`DecoderOnly`; the model of that name in PerturBench (Wu et al. 2024, arXiv 2408.10609),
-    trained as :class:`NetworkBaseline` says, with its parameters. Control cells are paired with
-    conditions at random, so that the best fit depends on the context of a control cell but not on
-    its state, which is noise to the network.
+    trained like it. Control cells are paired with conditions at random, so that the best fit
+    depends on the context of a control cell but not on its state, which is noise to the network.
+
+    Parameters
+    ----------
+    n_latent, n_hidden, n_layers
+        Width of the latent space and of the hidden layers, and the number of the latter.
+    dropout_rate
+        Share of the hidden values that are set to zero in training.
+    lr, weight_decay
+        Of AdamW.
+    batch_size
+        Conditions of a step.
+    max_epochs, patience
+        Most epochs, and after how many without a better one to stop.
+
+    Raises
+    ------
+    ValueError
+        If a size is less than 1, or the dropout rate is not between 0 and 1.
     """
 
     _most_controls = 1000

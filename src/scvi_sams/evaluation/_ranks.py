@@ -91,10 +91,16 @@ def rank_of_truths(
             [d(\hat x_p, \bar x_q) < d(\hat x_p, \bar x_p)] +
             \tfrac12 [d(\hat x_p, \bar x_q) = d(\hat x_p, \bar x_p)] \right)
 
-    with symbols, parameters and errors as in :func:`rank_of_predictions`, whose question this
-    transposes: the condition that a prediction is most like is looked up. ``exclude`` leaves genes
-    out of all distances to the prediction of a condition. A model that predicts the same for all
+    with symbols and errors as in :func:`rank_of_predictions`, whose question this transposes: the
+    condition that a prediction is most like is looked up. A model that predicts the same for all
     conditions scores 0.5 on average over them.
+
+    Parameters
+    ----------
+    predicted, observed, metric, exclude_both
+        As in :func:`rank_of_predictions`.
+    exclude
+        As there; it leaves genes out of all distances to the prediction of a condition.
 
     Returns
     -------

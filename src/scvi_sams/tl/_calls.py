@@ -85,8 +85,8 @@ def call_effects(data: AnnData, *, fdr: float = 0.05, max_false_rate: float = 0.
     --------
     >>> ate = model.get_average_treatment_effects()
     >>> sams.tl.call_effects(ate, fdr=0.05)
-    >>> ate.obs["n_called"].sort_values(ascending=False)
-    >>> sams.tl.rank_genes(ate, "STAT1").query("called")
+    >>> most_first = ate.obs["n_called"].sort_values(ascending=False)
+    >>> genes = sams.tl.rank_genes(ate, "STAT1").query("called")
     """
     if not 0 < fdr < 1:
         raise ValueError(f"`fdr` is a share above 0 and below 1; it is {fdr}.")

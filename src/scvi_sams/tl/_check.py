@@ -134,10 +134,12 @@ def posterior_predictive_check(
     Examples
     --------
     >>> test = np.flatnonzero(adata.obs["split"] == "test")
-    >>> check = sams.tl.posterior_predictive_check(model, indices=test, basal="prior")
+    >>> check = sams.tl.posterior_predictive_check(
+    ...     model, indices=test, basal="prior", silent=True
+    ... )
     >>> p = check.layers["ate_pvalue"][1:]  # the control has no ATE
-    >>> ((p < 0.025) | (p > 0.975)).mean()  # 0.05 if the model is right
-    >>> sams.tl.misfits(check, statistic="ate").head()
+    >>> share_outside = ((p < 0.025) | (p > 0.975)).mean()  # 0.05 if the model is right
+    >>> worst = sams.tl.misfits(check, statistic="ate").head()
     """
     wanted = "a trained model of this package, such as `SAMSVAE`"
     check_type(model, PerturbationModel, "model", wanted)

@@ -69,7 +69,7 @@ def cluster_perturbations(
     --------
     >>> effects = model.get_perturbation_effects()
     >>> sams.tl.cluster_perturbations(effects, min_similarity=0.7)
-    >>> effects.obs_names.groupby(effects.obs["cluster"])
+    >>> members = effects.obs_names.groupby(effects.obs["cluster"])
     """
     if not -1 <= min_similarity <= 1:
         raise ValueError(f"`min_similarity` is from -1 to 1; it is {min_similarity}.")

@@ -108,8 +108,8 @@ def consensus(
     --------
     >>> models = sams.fit_ensemble(adata, n_seeds=5, n_latent=20)
     >>> agreed = sams.tl.consensus(models)
-    >>> agreed.obs["stability"].sort_values()
-    >>> sams.pl.inclusion_probability(agreed)
+    >>> least_sure_first = agreed.obs["stability"].sort_values()
+    >>> ax = sams.pl.inclusion_probability(agreed)
     """
     effects = _all_effects(models)
     n_models, names = len(effects), effects[0].obs_names

@@ -92,7 +92,7 @@ def enrich_dimensions(
     Examples
     --------
     >>> enriched = sams.tl.enrich_dimensions(model, "h.all.v7.5.1.symbols.gmt")
-    >>> enriched.query("padj < 0.05").groupby("dimension").head(3)
+    >>> top = enriched.query("padj < 0.05").groupby("dimension").head(3)
     """
     decoupler = _decoupler()
     if min_genes < 1:

@@ -45,7 +45,8 @@ def rank_genes(ate: AnnData, condition: str, *, n_genes: int | None = None) -> p
     --------
     >>> ate = model.get_average_treatment_effects()
     >>> sams.tl.call_effects(ate)
-    >>> sams.tl.rank_genes(ate, "STAT1", n_genes=20)
+    >>> sams.tl.rank_genes(ate, "STAT1", n_genes=20).shape
+    (20, 6)
     """
     wanted = returned_by("get_average_treatment_effects")
     check_type(ate, AnnData, "ate", wanted)

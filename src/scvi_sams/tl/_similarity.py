@@ -66,7 +66,9 @@ def perturbation_similarity(
     --------
     >>> effects = model.get_perturbation_effects()
     >>> similarity = sams.tl.perturbation_similarity(effects)
-    >>> similarity.dropna(how="all").dropna(how="all", axis=1)  # those with an effect
+    >>> similarity.shape
+    (6, 6)
+    >>> with_effect = similarity.dropna(how="all").dropna(how="all", axis=1)
     """
     check_is_result(data)
     if metric not in ("cosine", "pearson"):
@@ -120,7 +122,8 @@ def nearest_perturbations(
 
     Examples
     --------
-    >>> sams.tl.nearest_perturbations(model.get_perturbation_effects(), "STAT1", n=3)
+    >>> effects = model.get_perturbation_effects()
+    >>> alike = sams.tl.nearest_perturbations(effects, "STAT1", n=3)
     """
     check_is_result(data)
     if n < 1:
