@@ -138,3 +138,12 @@ def test_data_that_is_not_set_up_says_what_to_call(screen):
 def test_bad_seeds_raise_before_anything_is_trained(ready, kwargs, message):
     with pytest.raises(ValueError, match=message):
         fit(ready, **kwargs)
+
+
+def test_each_member_has_a_checkpoint_of_its_own(ready, tmp_path):
+    members = fit(ready, train_kwargs=FEW_STEPS | {"checkpoint_dir": tmp_path})
+    again = fit(ready, train_kwargs=FEW_STEPS | {"checkpoint_dir": tmp_path, "resume": True})
+    assert len(list(tmp_path.glob("seed_*/training.ckpt"))) == len(members)
+    for one, other in zip(members, again, strict=True):
+        weights = other.module.state_dict()
+        assert all(torch.equal(x, weights[name]) for name, x in one.module.state_dict().items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -53,7 +54,7 @@ def fit_ensemble(
         Class of the models.
     train_kwargs
         Passed on to each ``train``, such as ``max_epochs`` or ``split_key``. Callbacks and
-        loggers in it serve all members in turn.
+        loggers in it serve all members in turn; in ``checkpoint_dir``, each has its folder.
     **model_kwargs
         Passed on to ``model_cls``, such as ``n_latent``.
 
@@ -67,9 +68,10 @@ def fit_ensemble(
     ValueError
         If ``adata`` is not set up for ``model_cls``, there are no seeds, or seeds repeat or are
         not integers from 0 to 2^32 - 1; also for whatever ``model_cls`` or ``train`` refuse.
-    KeyboardInterrupt or SystemExit
-        If training is interrupted (which of the two is up to Lightning). No further member is
-        trained and none is returned.
+    KeyboardInterrupt
+        If training is interrupted. No further member is trained and none is returned; with
+        ``checkpoint_dir`` and ``resume`` in ``train_kwargs``, those that are done are not trained
+        again.
 
     Examples
     --------
@@ -87,9 +89,10 @@ def fit_ensemble(
             logger.info(f"Training member {len(members) + 1} of {len(seeds)}, seed {seed}.")
             settings.seed = seed
             model = model_cls(adata, **model_kwargs)
-            model.train(**train_kwargs)
-            if model.trainer.interrupted:  # older versions of Lightning return as if trained
-                raise KeyboardInterrupt
+            own = dict(train_kwargs)
+            if own.get("checkpoint_dir") is not None:
+                own["checkpoint_dir"] = Path(own["checkpoint_dir"]) / f"seed_{seed}"
+            model.train(**own)
             members.append(model)
             train_kwargs["datasplitter_kwargs"] = {
                 **(train_kwargs.get("datasplitter_kwargs") or {}),

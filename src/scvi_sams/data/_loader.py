@@ -100,6 +100,10 @@ class DiskLoader:
     def __len__(self) -> int:
         return n_batches(len(self._rows), self._batch_size * self._n_replicas)
 
+    def set_epoch(self, epoch: int) -> None:
+        """Say which pass comes next, on which the order of several devices depends."""
+        self._n_passes = epoch
+
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         if self._shuffle:
             # devices must agree on who reads what

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy import sparse
 from scvi import REGISTRY_KEYS as SCVI_KEYS
 from scvi import settings
@@ -73,12 +74,12 @@ class Moments(NamedTuple):
         return np.nansum(weights * self.variance, axis=0) / max(weights.sum(), 1)
 
 
-def names_hash(adata: AnnData | MuData) -> str:
-    """Hash of the names of cells in their order."""
+def names_hash(names: Sequence[str] | pd.Index) -> str:
+    """Hash of names in their order."""
     found = hashlib.sha256()
-    for start in range(0, adata.n_obs, _NAMES_AT_ONCE):
-        some = adata.obs_names[start : start + _NAMES_AT_ONCE]
-        found.update(("\n".join(some.astype(str)) + "\n").encode())
+    for start in range(0, len(names), _NAMES_AT_ONCE):
+        some = pd.Index(names[start : start + _NAMES_AT_ONCE]).astype(str)
+        found.update(("\n".join(some) + "\n").encode())
     return found.hexdigest()
 
 
@@ -111,7 +112,7 @@ class ObservedEffectsMixin(SimulationMixin):
 
     def _is_training_data(self, adata: AnnData | MuData) -> bool:
         """Whether the indices of training cells, which are saved with the model, are of this."""
-        return names_hash(adata) == self.training_cells_
+        return names_hash(adata.obs_names) == self.training_cells_
 
     def _conditions_of(
         self, adata: AnnData, indices: npt.NDArray[np.intp]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
+from contextlib import nullcontext
+from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -24,8 +28,12 @@ from scvi_sams.data._statistics import training_statistics
 from scvi_sams.model._calibration import CalibrationMixin
 from scvi_sams.model._observed import names_hash
 from scvi_sams.train._best_weights import KeepBestWeights
+from scvi_sams.train._checkpoint import Checkpoints
 from scvi_sams.train._distributed import check_common_split, data_parallel, n_processes
 from scvi_sams.train._early_stopping import early_stopping_callback
+from scvi_sams.train._ending import raise_errors
+from scvi_sams.train._finite import EndOnNonFinite
+from scvi_sams.train._interrupt import EndOnInterrupt
 from scvi_sams.train._plan import SAMSTrainingPlan
 
 SPLITS = ("train", "val", "test")
@@ -60,6 +68,8 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
         *,
         split_key: str | None = None,
         early_stopping_patience: int | None = None,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        resume: bool = False,
         gradient_clip_val: float | None = 100.0,
         callbacks: list[Any] | None = None,
         **trainer_kwargs: Any,
@@ -100,6 +110,14 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
         early_stopping_patience
             Epochs without improvement after which to stop. By default as many as 1,000 steps
             take, at least 10.
+        checkpoint_dir
+            Folder for a checkpoint, written between epochs, at most every ten seconds. Training
+            that was killed goes on from there; on one device it ends with the same bits as if it
+            had not been.
+        resume
+            Whether to go on from the checkpoint in ``checkpoint_dir``, with its split of the
+            cells; without one training starts from the beginning. Of training that ended, it
+            gives the model.
         gradient_clip_val
             Largest norm of the gradient of a step; None for no limit.
         callbacks
@@ -114,11 +132,21 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
         ValueError
             If its values are others than the three, or it leaves no cells to train or, with
             early stopping, to validate on; if ``max_epochs`` or ``batch_size`` is not positive;
-            if the data is minified; or if several devices would divide the cells differently.
+            if the data is minified; if several devices would divide the cells differently; or if
+            ``checkpoint_dir`` holds a checkpoint that is not to be resumed, or is of another
+            model, other data or another batch size.
+        FloatingPointError
+            If a loss or weight was not finite. The model has the weights of the best epoch, or
+            without early stopping of the last good one.
+        KeyboardInterrupt
+            If Ctrl-C was pressed. Training ends after the mini-batch, and the model is as after
+            other training; a second time ends it at once.
         """
         for name, value in [("max_epochs", max_epochs), ("batch_size", batch_size)]:
             if value is not None and value < 1:
                 raise ValueError(f"`{name}` must be at least 1; it is {value}.")
+        if resume and checkpoint_dir is None:
+            raise ValueError("`resume=True` goes on from a checkpoint; name its `checkpoint_dir`.")
         if self.adata is None:
             raise ValueError("The model was loaded without data; load it with `adata` to train.")
         trainer_kwargs = merge_kwargs(
@@ -136,6 +164,10 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
             datasplitter_kwargs["external_indexing"] = self._split_indices(
                 split_key, early_stopping
             )
+        checkpoints = None
+        if checkpoint_dir is not None:
+            identity = self._identity() | {"batch size": batch_size}
+            checkpoints = Checkpoints(Path(checkpoint_dir), identity=identity, resume=resume)
         datamodule = self._data_splitter_cls(
             self.adata_manager,
             batch_size=batch_size,
@@ -155,6 +187,8 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
             )
         # without a seed the trainer's own call of setup would draw another split
         split = [datamodule.train_idx, datamodule.val_idx, datamodule.test_idx]
+        if checkpoints is not None:
+            split = checkpoints.common_split(split)
         if is_on_disk(self.adata_manager.get_from_registry(SCVI_KEYS.X_KEY)):
             split = [np.sort(indices) for indices in split]  # neighbours are read together
         datamodule.external_indexing = split
@@ -164,6 +198,9 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
         steps_per_epoch = math.ceil(len(datamodule.train_idx) / (batch_size * n_replicas))
         if max_epochs is None:
             max_epochs = max(math.ceil(self._max_steps / steps_per_epoch), 20)
+        interrupt = EndOnInterrupt()
+        # these end training, and what comes after them sees that
+        callbacks = [*(callbacks or []), EndOnNonFinite(), interrupt]
         if early_stopping:
             # Lightning counts validations, not epochs
             every = trainer_kwargs.get("check_val_every_n_epoch") or 1
@@ -171,10 +208,13 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
                 math.ceil(self._patience_in_steps / steps_per_epoch), 10
             )
             stopping = early_stopping_callback(math.ceil(patience / every), trainer_kwargs)
-            callbacks = [*(callbacks or []), KeepBestWeights(), stopping]
+            callbacks += [KeepBestWeights(), stopping]
             trainer_kwargs["check_val_every_n_epoch"] = every
+        if checkpoints is not None:
+            callbacks.append(checkpoints)
+            trainer_kwargs["ckpt_path"] = checkpoints.path
         trainer_kwargs.setdefault("log_every_n_steps", min(steps_per_epoch, 10))
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), interrupt if n_replicas == 1 else nullcontext():
             # scvi-tools', not ours
             warnings.filterwarnings("ignore", message="early_stopping was automatically disabled")
             super().train(
@@ -186,11 +226,12 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
                 plan_config=plan_config,
                 plan_kwargs=plan_kwargs,
                 gradient_clip_val=gradient_clip_val,
-                callbacks=callbacks or [],
+                callbacks=callbacks,
                 **trainer_kwargs,
             )
-        self.training_cells_ = names_hash(self.adata)
+        self.training_cells_ = names_hash(self.adata.obs_names)
         self._calibrate(datamodule.train_idx)
+        raise_errors(callbacks)
         if early_stopping:
             self._warn_if_unfinished(max_epochs)
 
@@ -213,6 +254,21 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
                 UserWarning,
                 stacklevel=settings.warnings_stacklevel,
             )
+
+    def _identity(self) -> dict[str, Any]:
+        """What tells training of this model on its data from other training."""
+        settings_given = {
+            name: value
+            for name, value in self.init_params_["non_kwargs"].items()
+            if isinstance(value, bool | int | float | str | NoneType)
+        }
+        return {
+            "classes": type(self).__name__,
+            "settings of the model": settings_given,
+            "cells": names_hash(self.adata.obs_names),
+            "genes": names_hash(self.gene_names),
+            "perturbations": names_hash(self.perturbation_names),
+        }
 
     def _split_indices(self, split_key: str, needs_validation: bool) -> list[np.ndarray]:
         column = obs_column(self.adata, split_key, "split_key").astype(str)

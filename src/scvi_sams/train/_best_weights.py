@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -32,6 +32,20 @@ class KeepBestWeights(Callback):
         self.best_value = float("inf")
         self.n_since_best = 0
         self._weights: dict[str, torch.Tensor] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best so far, for a checkpoint."""
+        return {
+            "best_value": self.best_value,
+            "n_since_best": self.n_since_best,
+            "weights": self._weights,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.best_value = state_dict["best_value"]
+        self.n_since_best = state_dict["n_since_best"]
+        self._weights = state_dict["weights"]
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Copy the weights if this epoch is the best so far."""

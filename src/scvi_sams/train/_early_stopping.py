@@ -9,7 +9,22 @@ from scvi.train import LoudEarlyStopping
 _PREFIX = "early_stopping_"
 
 
-def early_stopping_callback(patience: int, trainer_kwargs: dict[str, Any]) -> LoudEarlyStopping:
+class ResumableEarlyStopping(LoudEarlyStopping):
+    """scvi-tools' early stopping, all of which a checkpoint holds."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Lightning's, and what scvi-tools counts."""
+        return super().state_dict() | {"n_checks": self._current_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self._current_step = state_dict["n_checks"]
+        super().load_state_dict(state_dict)
+
+
+def early_stopping_callback(
+    patience: int, trainer_kwargs: dict[str, Any]
+) -> ResumableEarlyStopping:
     """Early stopping of scvi-tools, which takes it away from several devices, for any number.
 
     Parameters
@@ -25,4 +40,4 @@ def early_stopping_callback(patience: int, trainer_kwargs: dict[str, Any]) -> Lo
         if name.startswith(_PREFIX)
     }
     settings = {"monitor": "elbo_validation", "mode": "min", "min_delta": 0.0, "warmup_epochs": 0}
-    return LoudEarlyStopping(**settings | given | {"patience": patience})
+    return ResumableEarlyStopping(**settings | given | {"patience": patience})

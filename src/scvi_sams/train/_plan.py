@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -13,15 +14,18 @@ from scvi import settings
 from scvi.train import TrainingPlan
 
 from scvi_sams.train._best_weights import KeepBestWeights
+from scvi_sams.train._ending import Ending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from scvi_sams.module._module import SAMSVAEModule
 
 logger = logging.getLogger("scvi.sams")
 
 _NEVER = 10**9
+# what the schedule has come to; everything else of it follows from the arguments
+_SCHEDULE = ("_first_masked_step", "_is_stale", "_is_dense", "_is_rising", "_patiences")
 
 
 class SAMSTrainingPlan(TrainingPlan):
@@ -116,6 +120,11 @@ class SAMSTrainingPlan(TrainingPlan):
         self.initial_temperature = initial_temperature
         self.temperature = temperature
         self.n_steps_temperature = n_steps_temperature
+        self._resumed_schedule: dict[str, Any] | None = None
+
+    def on_fit_start(self) -> None:
+        """Remember the steppers as they are before the first step."""
+        self._fresh = [copy.deepcopy(part.state_dict()) for part in self._steppers()]
 
     def on_train_start(self) -> None:
         """Start dense if the model never was, and fit the schedules to a short run."""
@@ -130,17 +139,33 @@ class SAMSTrainingPlan(TrainingPlan):
         self.n_steps_mask_kl = int(
             min(self.n_steps_mask_kl, self.n_epochs_mask_kl * steps_per_epoch, third)
         )
+        if self._resumed_schedule is not None:
+            vars(self).update(self._resumed_schedule)
+            return
         self._first_masked_step = 0
         self._is_stale = False
-        self._fresh = [part.state_dict() for part in self._steppers()]
         is_new = self.module.has_masks and not self.module.is_settled
         self._is_dense = bool(is_new and self.n_steps_dense)
         self._is_rising = bool(is_new and self.n_steps_mask_kl and self.module.mask_kl_weight)
         self.module.perturbations.masks_are_free.fill_(not self._is_dense)
         # nothing stops training before the masks are free and at their full price
-        self._patience = {stopping: stopping.patience for stopping in self._of(EarlyStopping)}
-        for stopping in self._patience if self._is_dense or self._is_rising else ():
+        self._patiences = [stopping.patience for stopping in self._of(EarlyStopping)]
+        for stopping in self._of(EarlyStopping) if self._is_dense or self._is_rising else ():
             stopping.patience = _NEVER
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the schedule has come to."""
+        checkpoint["schedule"] = {name: getattr(self, name) for name in _SCHEDULE}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the schedule where it was."""
+        self._resumed_schedule = checkpoint["schedule"]
+
+    def on_train_epoch_start(self) -> None:
+        """Tell loaders, which Lightning tells only if they have a sampler."""
+        loader = self.trainer.train_dataloader
+        if hasattr(loader, "set_epoch"):
+            loader.set_epoch(self.current_epoch)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Go on to the next part of the schedule; set temperature and weight of the masks."""
@@ -161,16 +186,18 @@ class SAMSTrainingPlan(TrainingPlan):
 
     def on_validation_end(self) -> None:
         """See whether the bound still improves."""
-        patience = min(self._patience.values(), default=_NEVER)
+        patience = min(self._patiences, default=_NEVER)
         self._is_stale = any(
             best.n_since_best > patience / 4 for best in self._of(KeepBestWeights)
         )
 
     def on_train_end(self) -> None:
         """Remember axes on which masks were learned; say so if they are not done."""
-        for stopping, patience in self._patience.items():
+        for stopping, patience in self._stoppings():
             stopping.patience = patience
         self.module.is_settled.copy_(self.module.perturbations.masks_are_free)
+        if any(ending.error is not None for ending in self._of(Ending)):
+            return  # which says more
         if self._is_dense:
             warnings.warn(
                 "Training ended before the masks were set free: every inclusion probability is "
@@ -219,7 +246,7 @@ class SAMSTrainingPlan(TrainingPlan):
         self._let_early_stopping_begin()
 
     def _let_early_stopping_begin(self) -> None:
-        for stopping, patience in self._patience.items():
+        for stopping, patience in self._stoppings():
             worst = float("inf") if stopping.mode == "min" else -float("inf")
             stopping.best_score = torch.full_like(stopping.best_score, worst)
             stopping.wait_count = 0
@@ -230,6 +257,10 @@ class SAMSTrainingPlan(TrainingPlan):
         scheduler = self.lr_schedulers()
         optimizer = self.optimizers(use_pl_optimizer=False)
         return [optimizer] if scheduler is None else [optimizer, scheduler]
+
+    def _stoppings(self) -> Iterable[tuple[EarlyStopping, int]]:
+        """Early stopping, if there is any, and its patience as it was asked for."""
+        return zip(self._of(EarlyStopping), self._patiences, strict=True)
 
     def _of(self, kind: type[Callback]) -> list[Any]:
         return [callback for callback in self.trainer.callbacks if isinstance(callback, kind)]
