@@ -180,7 +180,7 @@ def _put_in_place(folder: Path) -> None:
         raise OSError(
             error.errno,
             f"Files in {written} are complete, but cannot be moved to {folder}: "
-            f"{error.strerror}. The next to save or load there will try again",
+            f"{error.strerror or error}. The next to save or load there will try again",
         ) from error
     _sync(folder)
 
