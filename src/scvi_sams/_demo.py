@@ -32,6 +32,7 @@ def run_demo(out: Path, seed: int) -> pd.Series:
     from rich.console import Console
 
     import scvi_sams as sams
+    from scvi_sams._atomic import replaced
 
     console = Console()
     out.mkdir(parents=True, exist_ok=True)
@@ -82,8 +83,10 @@ def run_demo(out: Path, seed: int) -> pd.Series:
         save=out / "ate.png",
         labels=("estimated ATE (log2 counts per 10,000)", "true ATE (log2 counts per 10,000)"),
     )
-    result.rename("value").to_csv(out / "result.csv")
-    adata.write_h5ad(out / "screen.h5ad")
+    with replaced(out / "result.csv") as path:
+        result.rename("value").to_csv(path)
+    with replaced(out / "screen.h5ad") as path:
+        adata.write_h5ad(path)
     model.save(str(out / "model"), overwrite=True)
     console.print(f"Wrote screen.h5ad, model, result.csv, inclusion.png and ate.png to {out}/")
     return result

@@ -135,6 +135,7 @@ def _run_train(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from scvi_sams import SAMSVAE
+    from scvi_sams._atomic import replaced
 
     try:
         adata = ad.read_h5ad(options.data)
@@ -156,7 +157,8 @@ def _run_train(options: argparse.Namespace) -> None:
     model.train(max_epochs=options.max_epochs, split_key=options.split_key)
     model.annotate()
     model.save(str(options.out), overwrite=True)
-    adata.write_h5ad(options.out / "annotated.h5ad")
+    with replaced(options.out / "annotated.h5ad") as path:
+        adata.write_h5ad(path)
     Console().print(
         f"Trained for {len(model.history['elbo_validation'])} epochs.\n"
         f"Model: {options.out / 'model.pt'}\nAnnotated data: {options.out / 'annotated.h5ad'}"

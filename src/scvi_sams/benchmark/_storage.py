@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from scvi_sams._atomic import replaced
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,9 +17,8 @@ if TYPE_CHECKING:
 
 def write_text(text: str, path: Path) -> None:
     """Write a file in one step."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    with replaced(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def write_json(values: Mapping[str, Any], path: Path) -> None:
@@ -51,6 +51,5 @@ def _digest(path: Path, size: int, changed: int) -> str:
 
 def write_parquet(table: pd.DataFrame, path: Path) -> None:
     """Write a parquet file in one step."""
-    part = path.with_name(f".{path.name}.part")
-    table.to_parquet(part, index=False)
-    os.replace(part, path)
+    with replaced(path) as part:
+        table.to_parquet(part, index=False)

@@ -10,11 +10,11 @@ import pandas as pd
 from scvi.data.fields import (
     CategoricalJointObsField,
     CategoricalObsField,
-    MuDataWrapper,
     NumericalJointObsField,
     NumericalObsField,
 )
 
+from scvi_sams.data._field import in_mudata
 from scvi_sams.data._sources import obs_column
 
 if TYPE_CHECKING:
@@ -88,10 +88,10 @@ class ContinuousCovariatesField(NumericalJointObsField):
         super().validate_field(adata)
 
 
-MuDataBatchField = MuDataWrapper(BatchField)
-MuDataSizeFactorField = MuDataWrapper(SizeFactorField)
-MuDataCategoricalCovariatesField = MuDataWrapper(CategoricalCovariatesField)
-MuDataContinuousCovariatesField = MuDataWrapper(ContinuousCovariatesField)
+MuDataBatchField = in_mudata(BatchField, __name__)
+MuDataSizeFactorField = in_mudata(SizeFactorField, __name__)
+MuDataCategoricalCovariatesField = in_mudata(CategoricalCovariatesField, __name__)
+MuDataContinuousCovariatesField = in_mudata(ContinuousCovariatesField, __name__)
 
 
 def as_list(keys: str | Sequence[str] | None) -> list[str]:

@@ -16,6 +16,8 @@ import pooch
 import requests
 from tqdm import tqdm
 
+from scvi_sams._atomic import replaced
+
 FOLDER_VARIABLE = "SCVI_SAMS_DATA_DIR"
 
 _SIGNATURES = {".h5ad": b"\x89HDF\r\n\x1a\n", ".gz": b"\x1f\x8b"}
@@ -105,16 +107,17 @@ def gunzip(path: Path) -> Path:
     """
     target = path.with_suffix("")
     if not target.exists():
-        growing = target.with_name(f"{target.name}.part")
         try:
-            with gzip.open(path, "rb") as packed, growing.open("wb") as out:
+            with (
+                gzip.open(path, "rb") as packed,
+                replaced(target) as growing,
+                growing.open("wb") as out,
+            ):
                 shutil.copyfileobj(packed, out, _BYTES_AT_ONCE)
         except (EOFError, gzip.BadGzipFile) as error:
-            growing.unlink()
             raise OSError(
                 f"{path} is no complete gzip file ({error}). Delete it and call again."
             ) from error
-        growing.replace(target)
     return target
 
 

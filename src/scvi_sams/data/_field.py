@@ -233,8 +233,19 @@ class CountsField(LayerField):
         return {**registered, self.HOLDS_KEY: holds}
 
 
-MuDataPerturbationField = MuDataWrapper(PerturbationField)
-MuDataCountsField = MuDataWrapper(CountsField)
+def _nothing(field: BaseAnnDataField, mdata: MuData) -> None:
+    """Before registering; scvi-tools' own default cannot be pickled."""
+
+
+def in_mudata(field: type[BaseAnnDataField], module: str) -> Any:
+    """scvi-tools' class of a field in a MuData, which pickle finds by its name in ``module``."""
+    wrapped = MuDataWrapper(field, _nothing)
+    wrapped.__module__ = module
+    return wrapped
+
+
+MuDataPerturbationField = in_mudata(PerturbationField, __name__)
+MuDataCountsField = in_mudata(CountsField, __name__)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -18,6 +17,7 @@ from scvi.data._utils import _get_adata_minify_type
 from scvi.model.base._constants import SAVE_KEYS
 
 import scvi_sams
+from scvi_sams._atomic import is_taken, replaced_together, whole
 from scvi_sams._random_state import random_state_restored
 from scvi_sams._tables import wrong_type
 from scvi_sams.data._disk import is_on_disk
@@ -138,7 +138,7 @@ def to_hub(
     ]:
         if url is not None and not re.fullmatch(r"https?://[^/\s]+\S*", url):
             raise ValueError(f"`{name}` must be a URL such as 'https://…'; it is {url!r}.")
-    if folder.exists() and not (folder.is_dir() and (overwrite or not any(folder.iterdir()))):
+    if is_taken(folder) and not (folder.is_dir() and overwrite):
         raise FileExistsError(
             f"{folder} is there already. Name another folder, or pass `overwrite=True`."
         )
@@ -162,22 +162,12 @@ def to_hub(
         training_data_url=training_data_url,
         training_code_url=training_code_url,
     )
-    is_new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        # written aside, so that a failure leaves what was there
-        with TemporaryDirectory(dir=folder, prefix=".writing-") as aside:
-            written = Path(aside) / "new"
-            with random_state_restored():
-                _save(model, written, data)
-            read_safely(written / SAVE_KEYS.MODEL_FNAME)  # as those will who receive it
-            metadata.save(str(written / METADATA))
-            hub.ModelCard(card).save(written / CARD)
-            _replace(folder, written, Path(aside) / "old")
-    except BaseException:
-        if is_new:
-            folder.rmdir()
-        raise
+    with replaced_together(folder, leaving=FILES) as written:
+        with random_state_restored():
+            _save(model, written, data)
+        read_safely(written / SAVE_KEYS.MODEL_FNAME)  # as those will who receive it
+        metadata.save(str(written / METADATA))
+        hub.ModelCard(card).save(written / CARD)
     return folder
 
 
@@ -186,30 +176,8 @@ def _save(model: PerturbationModel, folder: Path, data: Data | None) -> None:
     if data == "minified":
         small = without_counts(model)
         small.save(str(folder), save_anndata=True)
-    elif data == "full" and not isinstance(model.adata, MuData) and model.adata.isbacked:
-        model.save(str(folder))
-        ad.io.write_h5ad(folder / SAVE_KEYS.ADATA_FNAME, model.adata)  # the file stays its own
     else:
         model.save(str(folder), save_anndata=data is not None)
-
-
-def _replace(folder: Path, new: Path, old: Path) -> None:
-    """Move new files to the folder, and those of before out of it; or, if one fails, neither."""
-    old.mkdir()
-    there = [name for name in FILES if (folder / name).exists()]
-    coming = [name for name in FILES if (new / name).exists()]
-    try:
-        for name in there:
-            os.replace(folder / name, old / name)
-        for name in coming:
-            os.replace(new / name, folder / name)
-    except OSError:
-        for name in {*coming} - {*there}:
-            (folder / name).unlink(missing_ok=True)
-        for name in there:
-            if (old / name).exists():
-                os.replace(old / name, folder / name)
-        raise
 
 
 def _check(model: PerturbationModel, license: str, data: object) -> None:
@@ -312,9 +280,10 @@ def load_safely(
         If there is no model, it is none of this package, or it holds something else.
     """
     path = Path(dir_path) / f"{kwargs.get('prefix') or ''}{SAVE_KEYS.MODEL_FNAME}"
-    name = read_safely(path)[SAVE_KEYS.ATTR_DICT_KEY]["registry_"].get("model_name")
-    if not isinstance(name, str) or name not in classes():
-        raise ValueError(
-            f"{path} holds a {name!r}; models of this package are {listed(classes())}."
-        )
-    return classes()[name].load(dir_path, adata, safe=True, **kwargs)
+    with whole(dir_path):
+        name = read_safely(path)[SAVE_KEYS.ATTR_DICT_KEY]["registry_"].get("model_name")
+        if not isinstance(name, str) or name not in classes():
+            raise ValueError(
+                f"{path} holds a {name!r}; models of this package are {listed(classes())}."
+            )
+        return classes()[name].load(dir_path, adata, safe=True, **kwargs)

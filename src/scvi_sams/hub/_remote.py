@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scvi.model.base._constants import SAVE_KEYS
 
+from scvi_sams._atomic import whole
 from scvi_sams.hub._folder import CARD, FILES, METADATA, load_safely
 from scvi_sams.hub._optional import huggingface_hub
 
@@ -67,21 +68,22 @@ def push(
     """
     hub = huggingface_hub()
     folder = Path(dir_path)
-    for name in (SAVE_KEYS.MODEL_FNAME, METADATA, CARD):
-        if not (folder / name).is_file():
-            raise ValueError(f"{folder} holds no {name}; write it with `sams.hub.to_hub`.")
-    api = hub.HfApi(token=token)
-    api.create_repo(repo, private=private, exist_ok=True)
-    if private and not api.model_info(repo).private:
-        raise ValueError(f"{repo} is there already, and public; nothing was uploaded.")
-    commit = api.upload_folder(
-        repo_id=repo,
-        folder_path=folder,
-        allow_patterns=list(FILES),
-        delete_patterns=[name for name in FILES if not (folder / name).is_file()],
-        commit_message=message,
-        revision=revision,
-    )
+    with whole(folder):
+        for name in (SAVE_KEYS.MODEL_FNAME, METADATA, CARD):
+            if not (folder / name).is_file():
+                raise ValueError(f"{folder} holds no {name}; write it with `sams.hub.to_hub`.")
+        api = hub.HfApi(token=token)
+        api.create_repo(repo, private=private, exist_ok=True)
+        if private and not api.model_info(repo).private:
+            raise ValueError(f"{repo} is there already, and public; nothing was uploaded.")
+        commit = api.upload_folder(
+            repo_id=repo,
+            folder_path=folder,
+            allow_patterns=list(FILES),
+            delete_patterns=[name for name in FILES if not (folder / name).is_file()],
+            commit_message=message,
+            revision=revision,
+        )
     return str(commit.oid)
 
 

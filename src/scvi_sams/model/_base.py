@@ -14,6 +14,7 @@ from scvi_sams._constants import REGISTRY_KEYS
 from scvi_sams.data._disk import is_on_disk
 from scvi_sams.data._field import PerturbationField, unchanged_on_error
 from scvi_sams.data._loader import screen_loader
+from scvi_sams.model._pickling import PicklingMixin
 from scvi_sams.model._saving import SavingMixin
 from scvi_sams.module._module import SAMSVAEModule
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-class PerturbationModel(SavingMixin):
+class PerturbationModel(PicklingMixin, SavingMixin):
     """A scvi-tools model of a perturbation screen."""
 
     module: SAMSVAEModule

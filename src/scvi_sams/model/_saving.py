@@ -16,6 +16,7 @@ from scvi.data._constants import _FIELD_REGISTRIES_KEY
 from scvi.model.base import BaseMinifiedModeModelClass
 from scvi.model.base._constants import SAVE_KEYS
 
+from scvi_sams._atomic import is_taken, replaced_together, whole
 from scvi_sams.model._safe import read_safely, setup_method
 
 if TYPE_CHECKING:
@@ -73,32 +74,85 @@ class SavingMixin(BaseMinifiedModeModelClass):
         """
         if safe and kwargs.get("backup_url") is not None:
             raise ValueError("`safe=True` loads what is there; download it first.")
-        if not safe:
-            model = super().load(dir_path, adata, accelerator, device, prefix, **kwargs)
-        else:
-            saved = read_safely(Path(dir_path) / f"{prefix or ''}{SAVE_KEYS.MODEL_FNAME}")
-            if adata is None:
-                setup = setup_method(saved[SAVE_KEYS.ATTR_DICT_KEY]["registry_"])
-                adata = _saved_data(dir_path, prefix, setup)
-            # scvi-tools reads what was found to be harmless, not the file that could change
-            with TemporaryDirectory() as folder:
-                torch.save(saved, Path(folder) / SAVE_KEYS.MODEL_FNAME)
-                model = super().load(folder, adata, accelerator, device, **kwargs)
+        with whole(dir_path):
+            if not safe:
+                model = super().load(dir_path, adata, accelerator, device, prefix, **kwargs)
+            else:
+                saved = read_safely(Path(dir_path) / f"{prefix or ''}{SAVE_KEYS.MODEL_FNAME}")
+                if adata is None:
+                    setup = setup_method(saved[SAVE_KEYS.ATTR_DICT_KEY]["registry_"])
+                    adata = _saved_data(dir_path, prefix, setup)
+                # scvi-tools reads what was found to be harmless, not the file that could change
+                with TemporaryDirectory() as folder:
+                    torch.save(saved, Path(folder) / SAVE_KEYS.MODEL_FNAME)
+                    model = super().load(folder, adata, accelerator, device, **kwargs)
         if model.history_ is not None:
             model.history_ = _history(model.history_)
         return model
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save the model; see scvi-tools' ``save``.
+    def save(
+        self,
+        dir_path: str | Path,
+        prefix: str | None = None,
+        overwrite: bool = False,
+        save_anndata: bool = False,
+        save_kwargs: dict[str, Any] | None = None,
+        legacy_mudata_format: bool = False,
+        datamodule: Any = None,
+        **anndata_write_kwargs: Any,
+    ) -> None:
+        """Save the model.
+
+        If it fails, or the process is killed, the folder holds what it held before; a folder that
+        others load from or save to meanwhile holds one model or the other.
 
         Parameters
         ----------
-        *args, **kwargs
-            Folder, and keywords of scvi-tools' ``save``.
+        dir_path
+            Folder to write.
+        prefix
+            Of the names of the files.
+        overwrite
+            Whether to replace a model in a folder that exists. Other files in it stay, and so does
+            data saved with it, unless ``save_anndata``.
+        save_anndata
+            Whether to save the data, too.
+        save_kwargs, legacy_mudata_format, datamodule
+            As in scvi-tools' ``save``.
+        **anndata_write_kwargs
+            Keywords of the data's ``write``.
+
+        Raises
+        ------
+        OSError
+            If the disk is full.
+        ValueError
+            If the folder exists, without ``overwrite``, or there is no data to save.
         """
+        if not overwrite and is_taken(dir_path):
+            raise ValueError(
+                f"{dir_path} already exists. Name another folder, or pass `overwrite=True`."
+            )
+        if save_anndata and self.adata is None:
+            raise ValueError("The model was loaded without data; pass `save_anndata=False`.")
+        is_backed = save_anndata and self.adata.isbacked
         # scvi-tools saves what Pyro holds of all models; these have no part in it
-        with pyro.get_param_store().scope():
-            super().save(*args, **kwargs)
+        with replaced_together(dir_path) as folder, pyro.get_param_store().scope():
+            super().save(
+                str(folder),
+                prefix,
+                overwrite=True,
+                save_anndata=save_anndata and not is_backed,
+                save_kwargs=save_kwargs,
+                legacy_mudata_format=legacy_mudata_format,
+                datamodule=datamodule,
+                **anndata_write_kwargs,
+            )
+            if is_backed:  # its own `write` would make it read from the new file from then on
+                is_mudata = isinstance(self.adata, mudata.MuData)
+                name = SAVE_KEYS.MDATA_FNAME if is_mudata else SAVE_KEYS.ADATA_FNAME
+                write = mudata.write_h5mu if is_mudata else ad.io.write_h5ad
+                write(folder / f"{prefix or ''}{name}", self.adata, **anndata_write_kwargs)
 
     def _get_user_attributes(self) -> list[tuple[str, Any]]:
         """Attributes as plain values, which are loaded safely and by any version of pandas."""
