@@ -26,11 +26,13 @@ def cosine(a, b):
 
 assert len(model.history["elbo_validation"]) < model.trainer.max_epochs, "stopped by itself"
 effect = dict(zip(effects.obs_names, effects.X, strict=True))
-assert np.mean([cosine(effect[a], effect[b]) for a, b in combinations(pathway, 2)]) > 0.8
+# on some seeds STAT1 has a second dimension to itself
+assert np.mean([cosine(effect[a], effect[b]) for a, b in combinations(pathway, 2)]) > 0.7
+assert abs(np.sign(effects.to_df().loc[pathway, shared]).sum()) == 4
 assert np.mean([cosine(effect[a], effect["SMAD4"]) for a in pathway]) < 0.4
 inclusion = effects.to_df("inclusion_probability")
 assert ((inclusion < 0.2) | (inclusion > 0.8)).to_numpy().mean() > 0.9
-assert inclusion.loc[pathway].max(axis=1).min() > 0.5
+assert inclusion.loc[pathway, shared].min() > 0.9
 # no gene's z-score against control, within replicates, is above 4, and their mean square is 1
 without_effect = ["ATF2", "CAV1", "CD86", "ETV7", "IRF7", "MARCH8", "PDCD1LG2", "STAT5A"]
 assert inclusion.loc[without_effect].to_numpy().max() < 0.5

@@ -200,36 +200,31 @@ torch.save(model.module.state_dict(), out)
 def test_twenty_kills_at_random_moments(tmp_path):
     """SIGKILL while training, checkpoints being written and the epochs' ends among it."""
 
-    def started(folder, out):
-        return subprocess.Popen(
+    def run(folder, out, kill_after=None):
+        """Exit status, and seconds of training."""
+        with subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", SCRIPT, str(folder), str(out)],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
+        ) as process:
+            while not process.stdout.readline().startswith(b"training"):
+                assert process.poll() is None
+            begun = time.monotonic()
+            if kill_after is not None:
+                time.sleep(kill_after)
+                process.kill()
+            process.communicate()
+            return process.returncode, time.monotonic() - begun
 
-    def in_training(process):
-        for line in process.stdout:
-            if line.startswith(b"training"):
-                return
-
-    alone = started("-", tmp_path / "alone.pt")
-    in_training(alone)
-    begun = time.monotonic()
-    assert alone.wait() == 0
-    duration = time.monotonic() - begun
+    status, duration = run("-", tmp_path / "alone.pt")
+    assert status == 0
     rng = np.random.default_rng()
-    n_kills = 0
-    while n_kills < 20:
-        process = started(tmp_path / "checkpoint", tmp_path / "resumed.pt")
-        in_training(process)
-        time.sleep(rng.uniform(0, duration / 15))
-        process.send_signal(signal.SIGKILL)
-        if process.wait() != -signal.SIGKILL:
-            break  # it was done
-        n_kills += 1
-    assert n_kills == 20
-    assert started(tmp_path / "checkpoint", tmp_path / "resumed.pt").wait() == 0
+    for _ in range(20):
+        seconds = rng.uniform(0, duration / 15)
+        status, _ = run(tmp_path / "checkpoint", tmp_path / "resumed.pt", kill_after=seconds)
+        assert status == -signal.SIGKILL
+    assert run(tmp_path / "checkpoint", tmp_path / "resumed.pt")[0] == 0
     found, expected = (torch.load(tmp_path / f"{name}.pt") for name in ("resumed", "alone"))
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
     assert [path.name for path in Path(tmp_path / "checkpoint").iterdir()] == ["training.ckpt"]

@@ -31,7 +31,7 @@ from scvi_sams.train._best_weights import KeepBestWeights
 from scvi_sams.train._checkpoint import Checkpoints
 from scvi_sams.train._distributed import check_common_split, data_parallel, n_processes
 from scvi_sams.train._early_stopping import early_stopping_callback
-from scvi_sams.train._ending import raise_errors
+from scvi_sams.train._ending import raise_error
 from scvi_sams.train._finite import EndOnNonFinite
 from scvi_sams.train._interrupt import EndOnInterrupt
 from scvi_sams.train._plan import SAMSTrainingPlan
@@ -231,7 +231,7 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
             )
         self.training_cells_ = names_hash(self.adata.obs_names)
         self._calibrate(datamodule.train_idx)
-        raise_errors(callbacks)
+        raise_error(self.trainer)
         if early_stopping:
             self._warn_if_unfinished(max_epochs)
 

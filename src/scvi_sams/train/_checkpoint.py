@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from scvi_sams._atomic import replaced
-from scvi_sams.train._ending import Ending
+from scvi_sams.train._ending import has_error
 from scvi_sams.train._random import random_state, restore_random_state
 
 if TYPE_CHECKING:
@@ -108,11 +109,10 @@ class Checkpoints(Callback):
         """Put back the history; of finished training nothing is left to do."""
         if self._resumed is None:
             return
-        experiment = getattr(trainer.logger, "experiment", None)
-        if isinstance(getattr(experiment, "data", None), dict):
-            for name, (index_name, index, values) in self._resumed["history"].items():
-                rows = pd.Index(index, name=index_name)
-                experiment.data[name] = pd.DataFrame({name: values}, index=rows, dtype=object)
+        tables = _tables(trainer)
+        for name, (index_name, index, values) in self._resumed["history"].items():
+            rows = pd.Index(index, name=index_name)
+            tables[name] = pd.DataFrame({name: values}, index=rows, dtype=object)
         trainer.should_stop = self._is_finished
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -124,14 +124,13 @@ class Checkpoints(Callback):
             # an epoch begins, whereas Lightning means to end the one before; and it made the order
             # of cells already, of other random numbers
             trainer.fit_loop.epoch_loop.restarting = False
-            iter(trainer.fit_loop._data_fetcher)
+            iter(cast("Iterable[Any]", trainer.fit_loop._data_fetcher))
         elif trainer.current_epoch and self._is_time(trainer):
             self._write(trainer)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the final model, unless training was ended from outside."""
-        endings = (callback for callback in trainer.callbacks if isinstance(callback, Ending))
-        if not self._is_finished and all(ending.error is None for ending in endings):
+        if not self._is_finished and not has_error(trainer):
             self._is_finished = True
             self._write(trainer)
 
@@ -140,11 +139,9 @@ class Checkpoints(Callback):
         return bool(trainer.strategy.broadcast(is_time))  # all processes write, or none
 
     def _write(self, trainer: pl.Trainer) -> None:
-        experiment = getattr(trainer.logger, "experiment", None)
-        tables = getattr(experiment, "data", None)
         self._history = {
             name: [table.index.name, table.index.tolist(), table[name].tolist()]
-            for name, table in (tables if isinstance(tables, dict) else {}).items()
+            for name, table in _tables(trainer).items()
         }
         if trainer.is_global_zero:
             with replaced(self._path) as aside:
@@ -154,3 +151,9 @@ class Checkpoints(Callback):
                 self._path, weights_only=False
             )  # of several processes, the first one writes
         self._written_at = time.monotonic()
+
+
+def _tables(trainer: pl.Trainer) -> dict[str, pd.DataFrame]:
+    """History of the metrics, as far as the logger of scvi-tools keeps it."""
+    found = getattr(getattr(trainer.logger, "experiment", None), "data", None)
+    return found if isinstance(found, dict) else {}

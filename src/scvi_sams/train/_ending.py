@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from lightning.pytorch.callbacks import Callback
 
@@ -29,8 +29,18 @@ class Ending(Callback):
         trainer.fit_loop.epoch_loop.min_steps = 0
 
 
-def raise_errors(callbacks: list[Callback]) -> None:
-    """Raise the error with which training ended, if it did."""
-    for callback in callbacks:
-        if isinstance(callback, Ending) and callback.error is not None:
-            raise callback.error
+def has_error(trainer: pl.Trainer) -> bool:
+    """Whether training ended early with an error."""
+    return any(error is not None for error in _errors(trainer))
+
+
+def raise_error(trainer: pl.Trainer) -> None:
+    """Raise the error with which training ended early, if it did."""
+    for error in _errors(trainer):
+        if error is not None:
+            raise error
+
+
+def _errors(trainer: pl.Trainer) -> list[BaseException | None]:
+    callbacks = cast("list[Callback]", trainer.callbacks)  # type: ignore[attr-defined]
+    return [callback.error for callback in callbacks if isinstance(callback, Ending)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from scvi import REGISTRY_KEYS as SCVI_KEYS
@@ -85,7 +85,7 @@ class EndOnNonFinite(Ending):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, what: str, batch: Any
     ) -> None:
         cause = _likely_cause(batch, pl_module)
-        pl_module.module.load_state_dict(self._good)
+        _module(pl_module).load_state_dict(self._good)
         of = (
             "before training"
             if self._good_epoch is None
@@ -99,15 +99,20 @@ class EndOnNonFinite(Ending):
 
     def _keep(self, pl_module: pl.LightningModule) -> None:
         self._good = {
-            name: tensor.detach().clone() for name, tensor in pl_module.module.state_dict().items()
+            name: tensor.detach().clone()
+            for name, tensor in _module(pl_module).state_dict().items()
         }
+
+
+def _module(pl_module: pl.LightningModule) -> torch.nn.Module:
+    return cast("torch.nn.Module", pl_module.module)
 
 
 def _non_finite(pl_module: pl.LightningModule) -> str:
     """Names of parameters that are not finite, the first ones."""
     wrong = [
         name
-        for name, parameter in pl_module.module.named_parameters()
+        for name, parameter in _module(pl_module).named_parameters()
         if not torch.isfinite(parameter).all()
     ]
     return ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")

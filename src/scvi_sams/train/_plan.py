@@ -14,7 +14,7 @@ from scvi import settings
 from scvi.train import TrainingPlan
 
 from scvi_sams.train._best_weights import KeepBestWeights
-from scvi_sams.train._ending import Ending
+from scvi_sams.train._ending import has_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -140,7 +140,8 @@ class SAMSTrainingPlan(TrainingPlan):
             min(self.n_steps_mask_kl, self.n_epochs_mask_kl * steps_per_epoch, third)
         )
         if self._resumed_schedule is not None:
-            vars(self).update(self._resumed_schedule)
+            for name, value in self._resumed_schedule.items():
+                setattr(self, name, value)
             return
         self._first_masked_step = 0
         self._is_stale = False
@@ -196,7 +197,7 @@ class SAMSTrainingPlan(TrainingPlan):
         for stopping, patience in self._stoppings():
             stopping.patience = patience
         self.module.is_settled.copy_(self.module.perturbations.masks_are_free)
-        if any(ending.error is not None for ending in self._of(Ending)):
+        if has_error(self.trainer):
             return  # which says more
         if self._is_dense:
             warnings.warn(
