@@ -13,10 +13,10 @@ import rich.table
 from mudata import MuData
 from scipy import sparse
 from scvi import settings
-from scvi.data._utils import _get_adata_minify_type
 from scvi.data.fields import BaseAnnDataField, LayerField, MuDataWrapper
 
 from scvi_sams._constants import ADATA_KEYS
+from scvi_sams._scvi import _get_adata_minify_type
 from scvi_sams.data._disk import check_layout
 from scvi_sams.data._labels import Encoding, pack
 from scvi_sams.data._names import listed

@@ -13,12 +13,11 @@ import anndata as ad
 import pandas as pd
 from mudata import MuData
 from scvi import REGISTRY_KEYS as SCVI_KEYS
-from scvi.data._utils import _get_adata_minify_type
-from scvi.model.base._constants import SAVE_KEYS
 
 import scvi_sams
 from scvi_sams._atomic import is_taken, replaced_together, whole
 from scvi_sams._random_state import random_state_restored
+from scvi_sams._scvi import SAVE_KEYS, _get_adata_minify_type
 from scvi_sams._tables import wrong_type
 from scvi_sams.data._disk import is_on_disk
 from scvi_sams.data._names import as_tuple, listed

@@ -6,9 +6,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scvi.model.base._constants import SAVE_KEYS
-
 from scvi_sams._atomic import whole
+from scvi_sams._scvi import SAVE_KEYS
 from scvi_sams.hub._folder import CARD, FILES, METADATA, load_safely
 from scvi_sams.hub._optional import huggingface_hub
 

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from anndata.utils import make_index_unique
-from scvi.data._constants import _SETUP_ARGS_KEY
 
 from scvi_sams._constants import REGISTRY_KEYS
+from scvi_sams._scvi import _SETUP_ARGS_KEY
 from scvi_sams.data._field import PerturbationField
 from scvi_sams.data._labels import doses_of_parts, split_label
 from scvi_sams.data._names import as_tuple, listed, nearest, positions

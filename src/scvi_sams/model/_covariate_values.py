@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scvi import REGISTRY_KEYS as SCVI_KEYS
-from scvi.data._constants import _SETUP_ARGS_KEY
 
+from scvi_sams._scvi import _SETUP_ARGS_KEY
 from scvi_sams.data._names import listed, nearest
 from scvi_sams.model._base import PerturbationModel
 from scvi_sams.module._numbers import is_number

@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from mudata import MuData
-from scvi.model._utils import scrna_raw_counts_properties
 from scvi.model.base import RNASeqMixin
-from scvi.model.base._de_core import _de_core
 
+from scvi_sams._scvi import _de_core, scrna_raw_counts_properties
 from scvi_sams.data._names import as_tuple
 from scvi_sams.model._base import PerturbationModel
 

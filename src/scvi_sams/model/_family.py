@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scvi import REGISTRY_KEYS as SCVI_KEYS
-from scvi.data._constants import _SETUP_ARGS_KEY
 
+from scvi_sams._scvi import _SETUP_ARGS_KEY
 from scvi_sams.data._field import CountsField, unchanged_on_error
 from scvi_sams.model._annotation import AnnotationMixin
 from scvi_sams.model._base import PerturbationModel

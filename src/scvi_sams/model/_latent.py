@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from scvi.data._utils import _validate_adata_dataloader_input
 from scvi.model.base import VAEMixin
 
+from scvi_sams._scvi import _validate_adata_dataloader_input
 from scvi_sams.model._base import PerturbationModel
 
 if TYPE_CHECKING:

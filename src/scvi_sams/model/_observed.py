@@ -13,9 +13,9 @@ import pandas as pd
 from scipy import sparse
 from scvi import REGISTRY_KEYS as SCVI_KEYS
 from scvi import settings
-from scvi.data._constants import _ADATA_MINIFY_TYPE_UNS_KEY
 
 from scvi_sams._constants import REGISTRY_KEYS
+from scvi_sams._scvi import _ADATA_MINIFY_TYPE_UNS_KEY
 from scvi_sams.data._distinct import distinct_rows
 from scvi_sams.data._names import listed
 from scvi_sams.model._conditions import NO_PERTURBATION, Condition, received

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scvi.data._constants import _SETUP_ARGS_KEY
 
 from scvi_sams._constants import REGISTRY_KEYS
+from scvi_sams._scvi import _SETUP_ARGS_KEY
 from scvi_sams.data._field import PerturbationField
 from scvi_sams.data._names import as_tuple, listed, nearest
 from scvi_sams.model._conditions import received, spelled

@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from scvi.data._constants import _SETUP_METHOD_NAME
-from scvi.model.base._constants import SAVE_KEYS
 
+from scvi_sams._scvi import _SETUP_METHOD_NAME, SAVE_KEYS
 from scvi_sams.model._safe_arrays import ALLOWED, PickledArray
 
 _SETUPS = ("setup_anndata", "setup_mudata")

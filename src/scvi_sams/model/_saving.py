@@ -12,11 +12,10 @@ import mudata
 import pandas as pd
 import pyro
 import torch
-from scvi.data._constants import _FIELD_REGISTRIES_KEY
 from scvi.model.base import BaseMinifiedModeModelClass
-from scvi.model.base._constants import SAVE_KEYS
 
 from scvi_sams._atomic import is_taken, replaced_together, whole
+from scvi_sams._scvi import _FIELD_REGISTRIES_KEY, SAVE_KEYS
 from scvi_sams.model._safe import read_safely, setup_method
 
 if TYPE_CHECKING:

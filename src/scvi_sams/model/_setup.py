@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from scvi import REGISTRY_KEYS as SCVI_KEYS
 from scvi.data import AnnDataManager
-from scvi.data._utils import _get_adata_minify_type
 from scvi.utils import setup_anndata_dsp
 
 from scvi_sams._constants import REGISTRY_KEYS
+from scvi_sams._scvi import _get_adata_minify_type
 from scvi_sams.data._covariates import (
     BatchField,
     CategoricalCovariatesField,

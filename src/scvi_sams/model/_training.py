@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 from scvi import REGISTRY_KEYS as SCVI_KEYS
 from scvi import settings
-from scvi.model._utils import use_distributed_sampler
 from scvi.model.base import UnsupervisedTrainingMixin
-from scvi.train._config import merge_kwargs
 from scvi.utils import unsupported_if_adata_minified
 
 from scvi_sams._constants import REGISTRY_KEYS
+from scvi_sams._scvi import merge_kwargs, use_distributed_sampler
 from scvi_sams.data._disk import is_on_disk
 from scvi_sams.data._distinct import distinct_rows
 from scvi_sams.data._loader import ScreenSplitter

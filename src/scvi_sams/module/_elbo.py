@@ -6,13 +6,13 @@ from typing import Literal
 
 import torch
 from scvi import REGISTRY_KEYS as SCVI_KEYS
-from scvi.module._constants import MODULE_KEYS as SCVI_MODULE_KEYS
 from scvi.module.base import LossOutput
 from scvi.utils import unsupported_if_adata_minified
 from torch import nn
 from torch.distributions import Distribution, Normal, kl_divergence
 
 from scvi_sams._constants import MODULE_KEYS, REGISTRY_KEYS
+from scvi_sams._scvi import MODULE_KEYS as SCVI_MODULE_KEYS
 from scvi_sams.module._measured import Measured
 from scvi_sams.module._perturbations import PerturbationDraw, PerturbationPosterior, unpack
 from scvi_sams.module._predictive import Tensors, log_mean_exp, log_prior_ratio

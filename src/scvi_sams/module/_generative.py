@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 from scvi import REGISTRY_KEYS as SCVI_KEYS
-from scvi.module._constants import MODULE_KEYS as SCVI_MODULE_KEYS
 from scvi.module.base import auto_move_data
 from torch import nn
 from torch.nn import functional as F
 
 from scvi_sams._constants import MODULE_KEYS, REGISTRY_KEYS
+from scvi_sams._scvi import MODULE_KEYS as SCVI_MODULE_KEYS
 from scvi_sams.module._likelihoods import GeneLikelihood
 from scvi_sams.module._measured import Measured
 from scvi_sams.module._networks import Decoder

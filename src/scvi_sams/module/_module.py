@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from scvi import REGISTRY_KEYS as SCVI_KEYS
-from scvi.module._constants import MODULE_KEYS as SCVI_MODULE_KEYS
 from scvi.module.base import BaseMinifiedModeModuleClass, auto_move_data
 from torch import nn
 from torch.distributions import Normal
 
 from scvi_sams._constants import MODULE_KEYS, REGISTRY_KEYS
+from scvi_sams._scvi import MODULE_KEYS as SCVI_MODULE_KEYS
 from scvi_sams.module._elbo import ElboMixin, InferenceOutputs
 from scvi_sams.module._generative import GenerativeMixin
 from scvi_sams.module._likelihoods import GENE_LIKELIHOODS

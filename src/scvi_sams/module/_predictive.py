@@ -6,12 +6,12 @@ import math
 
 import torch
 from scvi import REGISTRY_KEYS as SCVI_KEYS
-from scvi.module._constants import MODULE_KEYS as SCVI_MODULE_KEYS
 from scvi.module.base import auto_move_data
 from torch import nn
 from torch.distributions import Normal
 
 from scvi_sams._constants import MODULE_KEYS
+from scvi_sams._scvi import MODULE_KEYS as SCVI_MODULE_KEYS
 from scvi_sams.module._perturbations import PerturbationDraw
 
 Tensors = dict[str, torch.Tensor]

@@ -12,8 +12,8 @@ import pandas as pd
 from anndata import AnnData
 from mudata import MuData
 from scvi import REGISTRY_KEYS as SCVI_KEYS
-from scvi.data._utils import _get_adata_minify_type
 
+from scvi_sams._scvi import _get_adata_minify_type
 from scvi_sams._tables import check_type
 from scvi_sams.data._names import as_tuple, listed
 from scvi_sams.model._base import PerturbationModel

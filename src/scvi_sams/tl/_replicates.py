@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scvi import REGISTRY_KEYS as SCVI_KEYS
-from scvi.module._constants import MODULE_KEYS as SCVI_MODULE_KEYS
 from scvi.utils import track
 
 from scvi_sams._constants import MODULE_KEYS
+from scvi_sams._scvi import MODULE_KEYS as SCVI_MODULE_KEYS
 from scvi_sams.model._simulation import seeded
 
 if TYPE_CHECKING:

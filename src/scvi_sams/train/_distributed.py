@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 from scvi import settings
-from scvi.model._utils import use_distributed_sampler
+
+from scvi_sams._scvi import use_distributed_sampler
 
 
 def n_processes(devices: int | list[int] | str, num_nodes: int = 1) -> int:
