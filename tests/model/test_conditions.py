@@ -37,7 +37,6 @@ def effects(model, perturbations=None, **kwargs):
     [
         pytest.param("B+A", "A+B", id="order-is-free"),
         pytest.param("A+ctrl", "A", id="with-control"),
-        pytest.param("A+A", "A", id="same-name-twice"),
         pytest.param(" A + B ", "A+B", id="spaces"),
         pytest.param("ctrl+ctrl", "ctrl", id="controls"),
     ],

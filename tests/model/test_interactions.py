@@ -210,7 +210,7 @@ def test_data_without_combinations_says_so(model):
         pytest.param({"pairs": []}, "`pairs` is empty; None takes", id="empty"),
         pytest.param({"pairs": [PAIR, "pert_1"]}, "'pert_1' is no combination.*'A", id="single"),
         pytest.param({"pairs": "pert_1+control"}, "is no combination", id="with-control"),
-        pytest.param({"pairs": "pert_1+pert_1"}, "is no combination", id="twice"),
+        pytest.param({"pairs": "pert_1+pert_1"}, "more than once", id="twice"),
         pytest.param({"pairs": "pert_1+pert_7"}, "'pert_7'; nearest", id="unknown"),
         pytest.param({"pairs": PAIR, "n_samples": 1}, "`n_samples` must be", id="n_samples"),
         pytest.param(

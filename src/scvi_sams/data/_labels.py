@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from scvi_sams.data._names import listed, nearest
+from scvi_sams.data._names import check_characters, listed, nearest
 
 
 class Encoding(NamedTuple):
@@ -42,8 +43,7 @@ def encode_labels(
     Parameters
     ----------
     labels
-        One label per cell; ``"A+B"`` is a combination of A and B. A name that stands twice in a
-        label counts once (its doses add up).
+        One label per cell; ``"A+B"`` is a combination of A and B.
     control
         Labels that mean *not perturbed*. A cell with only these is a control; ``"A+control"`` is
         A.
@@ -65,7 +65,8 @@ def encode_labels(
         If a label or dose is missing or malformed, or no cell carries a control.
     """
     _check_complete(labels, f"The perturbation label column {labels.name!r}")
-    text = labels.astype(str)
+    text = labels.astype(object).astype(str)  # of categories that are tuples, too
+    check_characters(text, f"The perturbation label column {labels.name!r}")
     codes, uniques = pd.factorize(text)
     if delimiter == "":
         raise ValueError("`delimiter` must not be empty; None says that labels are never split.")
@@ -130,7 +131,7 @@ def split_label(
     Raises
     ------
     ValueError
-        If a part is empty.
+        If a part is empty, or a perturbation stands twice.
     """
     if label in control or delimiter is None:
         parts: tuple[str, ...] = (label,)
@@ -140,6 +141,13 @@ def split_label(
         raise ValueError(
             f"The label {label!r} in {where!r} has an empty part. Name every "
             f"perturbation, or pass `delimiter=` if {delimiter!r} belongs to the names."
+        )
+    repeated = [part for part, n in Counter(parts).items() if n > 1 and part not in control]
+    if repeated:
+        raise ValueError(
+            f"The label {label!r} in {where!r} names {repeated[0]!r} more than once. Name it once "
+            "(how much of it a cell received is its dose), or pass `delimiter=None` if labels "
+            "are names as they stand."
         )
     return parts
 
@@ -176,7 +184,7 @@ def encode_matrix(
     ------
     ValueError
         If names and columns differ in number, a name stands twice, a control is no column, or an
-        entry is not finite.
+        entry is negative or not finite.
     """
     if sparse.issparse(matrix):
         dosages = sparse.csr_matrix(matrix, dtype=np.float32, copy=True)
@@ -196,18 +204,14 @@ def encode_matrix(
     repeated = pd.Index(text)[pd.Index(text).duplicated()].unique()
     if len(repeated):
         raise ValueError(f"{where} has several columns named {listed(repeated)}. Rename them.")
-    if not np.isfinite(dosages.data).all():
-        row = (
-            int(
-                np.searchsorted(
-                    dosages.indptr, np.flatnonzero(~np.isfinite(dosages.data))[0], side="right"
-                )
-            )
-            - 1
-        )
+    is_bad = ~np.isfinite(dosages.data) | (dosages.data < 0)
+    if is_bad.any():
+        first = np.flatnonzero(is_bad)[0]
+        row = int(np.searchsorted(dosages.indptr, first, side="right")) - 1
         raise ValueError(
-            f"{where} holds values that are not finite (NaN or infinite), first in row {row}. "
-            "Set them to 0 where the cell did not receive the perturbation, or drop the cells."
+            f"{where} holds values that are negative or not finite (NaN or infinite), first "
+            f"{dosages.data[first]:g} in row {row}. Set them to 0 where the cell did not receive "
+            "the perturbation, or drop the cells."
         )
     if require_control:
         _check_controls(control, set(text), where)
@@ -296,7 +300,7 @@ def doses_of_parts(
     Raises
     ------
     ValueError
-        If the dose is not one finite number, nor one for each part.
+        If the dose is not one finite number, nor one for each part, or negative.
     """
     if all(part in control for part in parts):
         return {}
@@ -308,11 +312,15 @@ def doses_of_parts(
             "beside 'A+B')."
         )
     if len(doses) == 1:
-        return {part: doses[0] for part in parts if part not in control}
-    received: dict[str, float] = {}
-    for part, amount in zip(parts, doses, strict=True):
-        if part not in control:
-            received[part] = received.get(part, 0.0) + amount
+        doses *= len(parts)
+    received = {
+        part: amount for part, amount in zip(parts, doses, strict=True) if part not in control
+    }
+    if min(received.values()) < 0:
+        raise ValueError(
+            f"The dosage {dose!r} in {where} beside the label {label!r} is negative. A dose is "
+            "how much of a perturbation a cell received, and 0 is none."
+        )
     return received
 
 

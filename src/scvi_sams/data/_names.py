@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 
 def listed(names: Iterable[object], most: int = 5) -> str:
@@ -36,6 +37,19 @@ def as_tuple(names: str | Sequence[object] | npt.NDArray[np.object_] | None) -> 
     if isinstance(names, str) or not isinstance(names, Sequence | np.ndarray):
         return (str(names),)
     return tuple(str(name) for name in names)
+
+
+def check_characters(text: pd.Series, what: str) -> None:
+    """Refuse NUL characters, at which pandas ends a text: names that differ after one are equal.
+
+    Raises
+    ------
+    ValueError
+        If there is one.
+    """
+    if "\0" in "".join(text):
+        culprit = next(value for value in text if "\0" in value)
+        raise ValueError(f"{what} holds {culprit!r}, with a NUL character. Rename it.")
 
 
 def positions(names: Sequence[str], known: npt.NDArray[np.object_]) -> npt.NDArray[np.intp]:
