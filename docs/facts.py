@@ -43,7 +43,10 @@ def all_of_them():
         "effects_on_papalexi": effects("Papalexi, test cells"),
         "effects_on_norman": effects("Norman, seen conditions"),
         "screens": screens(),
-        **{f"help_{name}": help_of(name) for name in ("demo", "train", "benchmark")},
+        **{
+            f"help_{name}": help_of(name)
+            for name in ("demo", "train", "predict", "evaluate", "benchmark")
+        },
     }
 
 

@@ -4,12 +4,14 @@ import sys
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
 import scvi_sams as sams
 from scvi_sams._demo import _naive_effects
 from scvi_sams.cli import main
+from tests.conftest import trained
 
 
 @pytest.fixture
@@ -60,6 +62,45 @@ def test_train_writes_model_and_annotated_data(file, tmp_path, quick, capsys):
     np.testing.assert_allclose(
         loaded.get_latent_representation(), annotated.obsm["X_sams"], atol=1e-5
     )
+
+
+def test_predictions_of_a_saved_model_are_evaluated(file, screen, tmp_path, quick, capsys):
+    model, cells, scores = (tmp_path / name for name in ("model", "cells.h5ad", "scores"))
+    labels = ["--perturbation-key", "perturbation", "--control", "control"]
+    assert main(["train", str(file), *labels, "--n-latent", "3", "--out", str(model)]) == 0
+    given = ["--perturbation", "pert_0", "--perturbation", "pert_1+pert_2", "--n-cells", "7"]
+    assert main(["predict", str(model), *given, "--out", str(cells)]) == 0
+    predicted = ad.read_h5ad(cells)
+    assert predicted.obs["perturbation"].value_counts().to_dict() == {
+        "pert_0": 7,
+        "pert_1+pert_2": 7,
+    }
+    expected = sams.hub.load_safely(model, adata=False).predict(
+        ["pert_0", "pert_1+pert_2"], n_cells=7
+    )
+    np.testing.assert_array_equal(predicted.X.toarray(), expected.X.toarray())
+    conditions = sorted(set(screen.obs["perturbation"]) - {"control"})
+    every = [word for name in conditions for word in ("--perturbation", name)]
+    assert main(["predict", str(model), *every, "--out", str(tmp_path / "all.h5ad")]) == 0
+    files = [str(tmp_path / "all.h5ad"), str(file)]
+    assert main(["evaluate", *files, *labels, "--metric", "rmse", "--out", str(scores)]) == 0
+    scored = pd.read_csv(scores / "per_perturbation.csv")
+    assert "rmse" in scored.to_string()
+    assert all(name in scored.to_string() for name in conditions)
+    assert "Tables:" in capsys.readouterr().out
+
+
+def test_training_by_command_goes_on_from_its_checkpoint(file, tmp_path, quick, capsys):
+    words = [str(file), "--perturbation-key", "perturbation", "--control", "control"]
+    checkpoint = ["--checkpoint-dir", str(tmp_path / "checkpoint")]
+    for out in ("one", "two"):
+        (tmp_path / out).mkdir()  # as of a run that was killed
+        assert main(["train", *words, *checkpoint, "--out", str(tmp_path / out)]) == 0
+    one, two = (
+        sams.hub.load_safely(tmp_path / out, adata=False).get_average_treatment_effects().X
+        for out in ("one", "two")
+    )
+    np.testing.assert_array_equal(one, two)
 
 
 def test_demo_prints_recovery_and_writes_everything(tmp_path, quick, monkeypatch, capsys):
@@ -130,6 +171,31 @@ def test_bad_input_is_one_line_and_exit_2(file, tmp_path, capsys, arguments, mes
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["predict", "nowhere"], "nowhere", id="model"),
+        pytest.param(
+            ["predict", "MODEL", "--perturbation", "pert_9"], "pert_9", id="perturbation"
+        ),
+        pytest.param(["evaluate", "nowhere.h5ad", "FILE"], "there is no file", id="predicted"),
+        pytest.param(["evaluate", "FILE", "FILE", "--metric", "rmsd"], "rmsd", id="metric"),
+    ],
+)
+def test_bad_questions_are_one_line_and_exit_2(file, screen, tmp_path, capsys, arguments, message):
+    if "MODEL" in arguments:
+        trained(screen).save(tmp_path / "model")
+    paths = {"FILE": str(file), "MODEL": str(tmp_path / "model")}
+    arguments = [paths.get(word, word) for word in arguments]
+    if arguments[0] == "evaluate":
+        arguments += ["--control", "control", "--predicted-units", "counts"]
+    assert main([*arguments, "--out", str(tmp_path / "out.h5ad")]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("scvi-sams: ")
+    assert message in lines[-1]
+    assert not (tmp_path / "out.h5ad").exists()
+
+
 def test_existing_folder_is_not_overwritten(file, tmp_path, capsys):
     assert (
         main(["train", str(file), "--perturbation-key", "perturbation", "--out", str(tmp_path)])
@@ -147,7 +213,9 @@ def test_interruption_is_one_line(monkeypatch, capsys):
     assert "interrupted" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["train", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["demo", "--help"], ["train", "--help"], ["predict", "--help"]]
+)
 def test_help_explains(arguments, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["scvi-sams"])
     with pytest.raises(SystemExit) as stop:

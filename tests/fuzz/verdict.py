@@ -29,6 +29,7 @@ WARNINGS = [
     r"has fewer than 3 cells",
     r"cells moved from training set to validation set",
     r"names are not unique",
+    r"faster when sparse matrix is formatted as CSR",
     r"^From 0\.4 .update",
     r"option is deprecated",
     r"isinstance.treespec, LeafSpec",

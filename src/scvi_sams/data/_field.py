@@ -188,7 +188,7 @@ class CountsField(LayerField):
                 raise ValueError(f"{where} holds missing or infinite values. {_RAW_COUNTS}")
             negative = negative or bool((values < 0).any())
             fractional = fractional or bool((values != np.round(values)).any())
-            no_count = np.flatnonzero(np.asarray(rows.sum(axis=1)).ravel() == 0)
+            no_count = np.flatnonzero(np.asarray(rows.sum(axis=1, dtype=np.float64)).ravel() == 0)
             empty.extend(adata.obs_names[start + no_count])
         if negative and not fractional:
             raise ValueError(f"{where} holds negative counts. {_RAW_COUNTS}")

@@ -104,6 +104,7 @@ class PerturbationSetupMixin(PerturbationModel):
             If labels, dosages, counts or size factors are malformed. ``adata`` then is as it was.
         """
         setup_method_args = cls._get_setup_method_args(**locals())
+        _check_is_no_view(adata, "adata")
         if (perturbation_key is None) == (perturbation_obsm_key is None):
             given = "neither was" if perturbation_key is None else "both were"
             raise ValueError(
@@ -197,6 +198,7 @@ class PerturbationSetupMixin(PerturbationModel):
             As :meth:`setup_anndata`.
         """
         setup_method_args = cls._get_setup_method_args(**locals())
+        _check_is_no_view(mdata, "mdata")
         if not modalities or "rna_layer" not in modalities:
             raise ValueError(
                 "Name the modality of the counts: `modalities={'rna_layer': 'rna', ...}`; "
@@ -251,3 +253,11 @@ class PerturbationSetupMixin(PerturbationModel):
         with unchanged_on_error(mdata):
             manager.register_fields(mdata, **kwargs)
         cls.register_manager(manager)
+
+
+def _check_is_no_view(data: AnnData | MuData, name: str) -> None:
+    if data.is_view:
+        raise ValueError(
+            f"`{name}` is a view of other data, in which nothing can be registered. Set up a "
+            f"copy: `{name} = {name}.copy()`."
+        )
