@@ -262,3 +262,13 @@ def test_matrix_with_nan_raises_and_changes_nothing(plain_screen):
 def test_empty_delimiter_raises(plain_screen):
     with pytest.raises(ValueError, match="`delimiter` must not be empty"):
         set_up(plain_screen, delimiter="")
+
+
+def test_library_sizes_beyond_half_precision_are_sums(screen):
+    screen.X = np.full(screen.shape, 6e4, dtype=np.float16)  # the sum is no float16
+    set_up(screen)  # without a warning, and no cell is taken for an empty one
+
+
+def test_a_view_is_refused(screen):
+    with pytest.raises(ValueError, match=r"`adata = adata.copy\(\)`"):
+        set_up(screen[:100])

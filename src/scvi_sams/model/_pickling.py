@@ -14,7 +14,10 @@ class PicklingMixin(BaseModelClass):
     """Pickling and ``deepcopy``, without what training left behind."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "trainer"}
+        state = {name: value for name, value in self.__dict__.items() if name != "trainer"}
+        if "_datamodule" in state:  # scvi-tools 1.5 keeps how the last training loaded its cells
+            state["_datamodule"] = None
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
