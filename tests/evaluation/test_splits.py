@@ -201,3 +201,10 @@ def test_what_cannot_be_held_out_is_refused(screen, held_out, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         sams.splits.combinations(screen, **COLUMNS, held_out=held_out)
     assert list(screen.obs) == list(before.obs)
+
+
+def test_labels_that_differ_after_a_nul_character_are_refused(screen):
+    screen.obs["odd"] = np.tile(["x", "x\0y"], screen.n_obs // 2).astype(object)
+    with pytest.raises(ValueError, match=r"Column 'odd' of obs holds 'x\\x00y', with a NUL"):
+        sams.splits.random(screen, stratify_keys="odd")
+    assert "split" not in screen.obs

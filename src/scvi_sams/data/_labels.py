@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from scvi_sams.data._names import check_characters, listed, nearest
+from scvi_sams.data._names import as_text, listed, nearest
 
 
 class Encoding(NamedTuple):
@@ -64,9 +64,9 @@ def encode_labels(
     ValueError
         If a label or dose is missing or malformed, or no cell carries a control.
     """
-    _check_complete(labels, f"The perturbation label column {labels.name!r}")
-    text = labels.astype(object).astype(str)  # of categories that are tuples, too
-    check_characters(text, f"The perturbation label column {labels.name!r}")
+    what = f"The perturbation label column {labels.name!r}"
+    _check_complete(labels, what)
+    text = as_text(labels, what)
     codes, uniques = pd.factorize(text)
     if delimiter == "":
         raise ValueError("`delimiter` must not be empty; None says that labels are never split.")

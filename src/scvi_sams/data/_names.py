@@ -39,17 +39,23 @@ def as_tuple(names: str | Sequence[object] | npt.NDArray[np.object_] | None) -> 
     return tuple(str(name) for name in names)
 
 
-def check_characters(text: pd.Series, what: str) -> None:
-    """Refuse NUL characters, at which pandas ends a text: names that differ after one are equal.
+def as_text(column: pd.Series, what: str) -> pd.Series:
+    """A complete column as text; ``what`` it is says an error.
 
     Raises
     ------
     ValueError
-        If there is one.
+        If a value has a NUL character, at which pandas ends a text: names that differ after one
+        would be equal.
     """
+    # categories may be anything that can be hashed, and pandas casts few of these
+    kind = column.dtype
+    is_any = isinstance(kind, pd.CategoricalDtype) and kind.categories.dtype == object
+    text = (column.astype(object) if is_any else column).astype(str)
     if "\0" in "".join(text):
         culprit = next(value for value in text if "\0" in value)
         raise ValueError(f"{what} holds {culprit!r}, with a NUL character. Rename it.")
+    return text
 
 
 def positions(names: Sequence[str], known: npt.NDArray[np.object_]) -> npt.NDArray[np.intp]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from scvi_sams.data._labels import split_label
-from scvi_sams.data._names import as_tuple, listed, nearest
+from scvi_sams.data._names import as_text, as_tuple, listed, nearest
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -27,7 +27,7 @@ def column(adata: AnnData, key: str, whose: str = "") -> pd.Series:
     KeyError
         If there is no such column.
     ValueError
-        If cells lack a value.
+        If cells lack a value, or one has a NUL character.
     """
     obs = f"obs {whose}".strip()
     if key not in adata.obs:
@@ -39,7 +39,7 @@ def column(adata: AnnData, key: str, whose: str = "") -> pd.Series:
             f"Column {key!r} of {obs} has no value for {len(missing)} cell(s), first "
             f"{listed(missing, 3)}. Fill them in or drop these cells."
         )
-    return values.astype(str)
+    return as_text(values, f"Column {key!r} of {obs}")
 
 
 def perturbations_of(
