@@ -70,6 +70,18 @@ def test_dosage_that_does_not_parse_raises(dose):
         dense(["A+B", "ctrl"], doses=[dose, 1])
 
 
+@pytest.mark.parametrize("doses", [[1.0, True], [True, 1.0], [1, np.True_]], ids=str)
+def test_true_is_no_dosage_beside_one_either(doses):
+    with pytest.raises(ValueError, match="dosage '?True'? in column"):
+        dense(["A", "B"], doses=pd.Series(doses, dtype=object), control=())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, object])
+def test_numbers_are_named_as_they_are_written(dtype):
+    names, _ = dense(np.array([0.1, 0.2], dtype=dtype), control=(), delimiter=None)
+    assert list(names) == ["0.1", "0.2"]
+
+
 def test_negative_dosage_raises():
     with pytest.raises(ValueError, match=r"'1\+-2' in column 'dose' beside .*'A\+B' is negative"):
         dense(["A+B", "ctrl"], doses=["1+-2", 1])

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pandas.api.types import is_bool
 from scipy import sparse
 
 from scvi_sams.data._names import as_text, listed, nearest
@@ -79,6 +80,9 @@ def encode_labels(
         received = [{name: 1.0 for name in split if name not in control} for split in parts]
         row_of_cell = codes
     else:
+        if dosages.dtype == object:
+            # True is no dose, but equals one, and of equal values pandas keeps the first
+            dosages = dosages.map(lambda dose: str(dose) if is_bool(dose) else dose)
         dose_codes, dose_uniques = pd.factorize(dosages, use_na_sentinel=False)
         pair_codes, pairs = pd.factorize(codes.astype(np.int64) * len(dose_uniques) + dose_codes)
         received = []
