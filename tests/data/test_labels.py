@@ -72,7 +72,7 @@ def test_dosage_that_does_not_parse_raises(dose):
 
 @pytest.mark.parametrize("doses", [[1.0, True], [True, 1.0], [1, np.True_]], ids=str)
 def test_true_is_no_dosage_beside_one_either(doses):
-    with pytest.raises(ValueError, match="dosage '?True'? in column"):
+    with pytest.raises(ValueError, match=r"dosage '?True'? in column"):
         dense(["A", "B"], doses=pd.Series(doses, dtype=object), control=())
 
 
