@@ -230,7 +230,7 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
             )
         self.training_cells_ = names_hash(self.adata.obs_names)
         self._calibrate(datamodule.train_idx)
-        raise_error(self.trainer)
+        raise_error(callbacks)
         if early_stopping:
             self._warn_if_unfinished(max_epochs)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from lightning.pytorch.callbacks import Callback
 
@@ -31,16 +31,15 @@ class Ending(Callback):
 
 def has_error(trainer: pl.Trainer) -> bool:
     """Whether training ended early with an error."""
-    return any(error is not None for error in _errors(trainer))
+    return bool(_errors(trainer.callbacks))  # type: ignore[attr-defined]
 
 
-def raise_error(trainer: pl.Trainer) -> None:
+def raise_error(callbacks: list[Callback]) -> None:
     """Raise the error with which training ended early, if it did."""
-    for error in _errors(trainer):
-        if error is not None:
-            raise error
+    for error in _errors(callbacks):
+        raise error
 
 
-def _errors(trainer: pl.Trainer) -> list[BaseException | None]:
-    callbacks = cast("list[Callback]", trainer.callbacks)  # type: ignore[attr-defined]
-    return [callback.error for callback in callbacks if isinstance(callback, Ending)]
+def _errors(callbacks: list[Callback]) -> list[BaseException]:
+    endings = [callback for callback in callbacks if isinstance(callback, Ending)]
+    return [ending.error for ending in endings if ending.error is not None]
