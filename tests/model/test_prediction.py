@@ -157,7 +157,6 @@ def test_noise_is_not_that_of_the_basal_states(of_real_values):
     [
         pytest.param("pert_0", None, {"pert_0": 1}, id="one"),
         pytest.param("pert_0", 2.5, {"pert_0": 2.5}, id="dose"),
-        pytest.param("pert_0", -1, {"pert_0": -1}, id="negative-dose"),
         pytest.param("pert_0+pert_5", None, {"pert_0": 1, "pert_5": 1}, id="unseen-combination"),
         pytest.param(
             "pert_5+pert_0", "1.0+0.5", {"pert_5": 1, "pert_0": 0.5}, id="doses-of-parts"
