@@ -266,7 +266,10 @@ def test_empty_delimiter_raises(plain_screen):
 
 def test_library_sizes_beyond_half_precision_are_sums(screen):
     screen.X = np.full(screen.shape, 6e4, dtype=np.float16)  # the sum is no float16
-    set_up(screen)  # without a warning, and no cell is taken for an empty one
+    set_up(screen)  # a sum that overflows would warn
+    manager = sams.SAMSVAE._get_most_recent_anndata_manager(screen, required=True)
+    assert manager.summary_stats.n_cells == screen.n_obs
+    np.testing.assert_array_equal(manager.get_from_registry("X"), screen.X)
 
 
 def test_a_view_is_refused(screen):
