@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
@@ -176,6 +177,12 @@ class ModelPredictor:
         with random_state_restored():
             settings.seed = seed
             self.model = self.model_class(adata, **self.settings)
+            # scvi-tools would keep this copy of the cells for as long as Python runs
+            store, uuid = (
+                self.model._setup_adata_manager_store,
+                self.model.adata_manager.adata_uuid,
+            )
+            weakref.finalize(self.model, store.pop, uuid, None).atexit = False
             try:
                 self.model.train(split_key=split_key, **self.train)
             except SystemExit as error:  # what Lightning makes of an interruption

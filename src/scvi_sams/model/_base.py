@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from scvi_sams.module._module import SAMSVAEModule
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from scvi.data import AnnDataManager
 
 
 class PerturbationModel(PicklingMixin, SavingMixin):
@@ -41,6 +43,18 @@ class PerturbationModel(PicklingMixin, SavingMixin):
         """Names of the genes, in the order of the model; of shape G."""
         names = self.get_state_registry(SCVI_KEYS.X_KEY)["column_names"]
         return pd.Index(np.asarray(names).astype(str))
+
+    def _own_managers(self) -> dict[str, AnnDataManager]:
+        """Managers of data that this model was given, which go when it goes."""
+        store = self._per_instance_manager_store
+        if self.id not in store:
+            store[self.id] = {}
+            weakref.finalize(self, store.pop, self.id, None).atexit = False
+        return store[self.id]
+
+    def _register_manager_for_instance(self, adata_manager: AnnDataManager) -> None:
+        self._own_managers()
+        super()._register_manager_for_instance(adata_manager)
 
     def _validate_anndata(
         self, adata: AnnData | MuData | None = None, copy_if_view: bool = True

@@ -27,6 +27,11 @@ _N_SAMPLES = 500
 class CalibrationMixin(ArmsMixin, ObservedEffectsMixin):
     """Fitting :class:`~scvi_sams.model._uncertainty.Uncertainty` once the model is trained."""
 
+    @staticmethod
+    def _n_calibrated(n_cells: npt.NDArray[np.intp]) -> int:
+        """How many of the conditions, of those numbers of training cells, calibration is on."""
+        return min(int((n_cells >= _LEAST_CELLS).sum()), _MOST_CONDITIONS)
+
     @torch.inference_mode()
     @seeded(0)  # data loaders draw a seed of the global state
     def _calibrate(self, train_indices: npt.NDArray[np.intp]) -> None:

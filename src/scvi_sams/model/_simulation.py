@@ -126,8 +126,7 @@ class SimulationMixin(ConditionsMixin, CovariateValuesMixin, LatentStateMixin):
         if not adata.n_obs:
             raise ValueError("The data that was given has no cells; choose some.")
         own: tuple[Any, Any] = self.adata, self.adata_manager
-        mine = self._per_instance_manager_store.setdefault(self.id, {})
-        stores = [self._setup_adata_manager_store, mine]
+        stores = [self._setup_adata_manager_store, self._own_managers()]
         known = [set(store) for store in stores]
         try:
             yield self._validate_anndata(_shallow_copy(adata))

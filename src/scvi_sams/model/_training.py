@@ -33,6 +33,7 @@ from scvi_sams.train._early_stopping import early_stopping_callback
 from scvi_sams.train._ending import raise_error
 from scvi_sams.train._finite import EndOnNonFinite
 from scvi_sams.train._interrupt import EndOnInterrupt
+from scvi_sams.train._memory import TrainingMemory, WarnOfMemory
 from scvi_sams.train._plan import SAMSTrainingPlan
 
 SPLITS = ("train", "val", "test")
@@ -200,6 +201,7 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
         interrupt = EndOnInterrupt()
         # these end training, and what comes after them sees that
         callbacks = [*(callbacks or []), EndOnNonFinite(), interrupt]
+        callbacks.append(WarnOfMemory(self._training_memory(batch_size)))
         if early_stopping:
             # Lightning counts validations, not epochs
             every = trainer_kwargs.get("check_val_every_n_epoch") or 1
@@ -233,6 +235,14 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
         raise_error(callbacks)
         if early_stopping:
             self._warn_if_unfinished(max_epochs)
+
+    def _training_memory(self, batch_size: int) -> TrainingMemory:
+        return TrainingMemory.of(
+            self.module,
+            n_genes=len(self.gene_names),
+            batch_size=batch_size,
+            n_conditions=self._n_calibrated(self.seen_conditions_["n_cells"]),
+        )
 
     def _warn_if_unfinished(self, max_epochs: int) -> None:
         """Say so if training ended by its length while the bound was still rising."""

@@ -1,0 +1,151 @@
+"""How much memory training will take, compared with what is free."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import psutil
+import torch
+from lightning.pytorch.callbacks import Callback
+from scvi import settings
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+
+    from scvi_sams.module._module import SAMSVAEModule
+
+_FLOAT, _DOUBLE = 4, 8  # bytes
+_N_COPIES = 6  # of weights: gradients, two moments of Adam, the best and the last good ones
+_N_BATCHES = 5  # arrays of cells × genes: the mini-batch as it is read, moved and encoded
+_N_SQUARES = 6  # arrays of hidden units × hidden units, of double precision
+# bytes per gene that calibration takes: of simulated cells, and of each condition's effects
+_OF_CELLS, _OF_CONDITION = 100_000, 800
+_CONTROL_GROUP = Path("/proc/self/cgroup")
+_CONTROL_GROUPS = Path("/sys/fs/cgroup")
+# folder of each version of control groups; files of their limit and use; cached files of the use
+_VERSIONS = {
+    "0::": ("", "memory.max", "memory.current", "inactive_file"),
+    "memory:": ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+
+
+class TrainingMemory(NamedTuple):
+    r"""Estimate of the memory that training takes at its peak, on top of the data.
+
+    .. math::
+        6 W + \max\{4 B G (P (A + 1) + 5), \; G (a + b C) + 48 H^2\}
+
+    bytes for weights of W bytes, mini-batches of B cells, G genes, P particles, a likelihood
+    with A parameters per gene and cell, and calibration on C conditions after training, with H
+    hidden units. Numbers of copies are counted in the code; a = 100,000 and b = 800 bytes lie
+    above measured peaks.
+
+    Attributes
+    ----------
+    weights, step, calibration
+        Bytes of each of the three.
+    """
+
+    weights: int
+    step: int
+    calibration: int
+
+    @classmethod
+    def of(
+        cls, module: SAMSVAEModule, n_genes: int, batch_size: int, n_conditions: int
+    ) -> TrainingMemory:
+        """Estimate for a module, and mini-batches and conditions of those numbers."""
+        weights = sum(weight.numel() * weight.element_size() for weight in module.parameters())
+        likelihood = module.likelihood
+        n_parameters = len(likelihood.heads) + isinstance(likelihood.log_dispersion, torch.Tensor)
+        n_arrays = module.n_particles * (n_parameters + 1) + _N_BATCHES
+        return cls(
+            weights=_N_COPIES * weights,
+            step=_FLOAT * batch_size * n_genes * n_arrays,
+            calibration=n_genes * (_OF_CELLS + _OF_CONDITION * n_conditions)
+            + _N_SQUARES * _DOUBLE * likelihood.to_genes.in_features**2,
+        )
+
+    def on(self, device: torch.device) -> int:
+        """Bytes of that device, which on a GPU do not hold the calibration."""
+        other = self.calibration if device.type == "cpu" else 0
+        return self.weights + max(self.step, other)
+
+
+class WarnOfMemory(Callback):
+    """Warn before training if it will take more memory than there is.
+
+    What comes after too little memory is no error that could be caught: the operating system
+    ends the process.
+
+    Parameters
+    ----------
+    needed
+        What training takes.
+    """
+
+    def __init__(self, needed: TrainingMemory) -> None:
+        self._needed = needed
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Compare it with what is free."""
+        device = pl_module.device
+        is_cpu = device.type == "cpu"
+        n_here = trainer.num_devices if is_cpu else 1  # processes that share the memory
+        needed, free = n_here * self._needed.on(device), free_memory(device)
+        if not trainer.is_global_zero or free is None or needed <= free:
+            return
+        remedy = "Take fewer genes, such as the highly variable ones"
+        if not is_cpu or self._needed.step > self._needed.calibration:
+            remedy += ", or lower `batch_size` or the model's `n_particles`"
+        warnings.warn(
+            f"Training takes about {needed / 1e9:.1f} GB of memory on top of the data, and "
+            f"{free / 1e9:.1f} GB are free: it may be ended without another word. {remedy}.",
+            UserWarning,
+            stacklevel=settings.warnings_stacklevel,
+        )
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes of a device that a process may still take; None where that is not known.
+
+    Of a CPU they are those of the machine, or of the control group that a container or batch
+    system put the process in, if that has less.
+    """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type != "cpu":
+        return None
+    return min([psutil.virtual_memory().available, *_left_in_control_groups()])
+
+
+def _left_in_control_groups() -> list[int]:
+    """Bytes up to the limit of the process's control group, and of those around it."""
+    try:
+        lines = _CONTROL_GROUP.read_text().splitlines()
+    except OSError:  # another operating system
+        return []
+    left = []
+    for line in lines:
+        for version, (kind, *files) in _VERSIONS.items():
+            _, found, path = line.rpartition(version)
+            if found:
+                root = _CONTROL_GROUPS / kind
+                folder = root / path.strip("/")
+                groups = [one for one in (folder, *folder.parents) if one.is_relative_to(root)]
+                left += [_left_in(group, *files) for group in groups]
+    return [one for one in left if one is not None]
+
+
+def _left_in(group: Path, of_limit: str, of_use: str, of_cached: str) -> int | None:
+    """Bytes up to the limit of a control group; files that are merely cached count as free."""
+    try:
+        limit, used = (int((group / name).read_text()) for name in (of_limit, of_use))
+        statistics = dict(
+            line.split() for line in (group / "memory.stat").read_text().splitlines()
+        )
+        return limit - used + int(statistics.get(of_cached, 0))
+    except (OSError, ValueError):  # not visible from here, or without a limit
+        return None

@@ -1,0 +1,180 @@
+"""Training says beforehand if it will take more memory than there is."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+
+import scvi_sams as sams
+from scvi_sams.train import _memory
+from scvi_sams.train._memory import TrainingMemory, WarnOfMemory, free_memory
+from tests.conftest import FEW_STEPS, SMALL, set_up
+
+CPU = torch.device("cpu")
+# what training takes in a process of its own, after libraries have been loaded by other training
+MEASURE = """
+import json, sys
+from pathlib import Path
+import numpy as np, pandas as pd, anndata as ad, torch
+from scipy import sparse
+import scvi_sams as sams
+
+def screen(n_cells, n_genes, n_perturbations):
+    rng = np.random.default_rng(0)
+    counts = sparse.random(n_cells, n_genes, 0.05, format="csr", random_state=rng)
+    counts = sparse.lil_matrix((4 * counts).ceil(), dtype=np.float32)
+    counts[:, 0] = 1
+    label = [f"g{i % n_perturbations}" if i % 10 else "control" for i in range(n_cells)]
+    obs = pd.DataFrame({"p": label}, index=[f"c{i}" for i in range(n_cells)])
+    adata = ad.AnnData(sparse.csr_matrix(counts), obs=obs)
+    sams.SAMSVAE.setup_anndata(adata, perturbation_key="p", control="control")
+    return adata
+
+def mb(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith(name))
+
+train = {"max_epochs": 2, "enable_progress_bar": False, "accelerator": "cpu"}
+torch.set_num_threads(1)
+sams.SAMSVAE(screen(300, 20, 5)).train(**train)
+sizes, settings = json.loads(sys.argv[1])
+adata = screen(*sizes)
+model = sams.SAMSVAE(adata, **settings)
+before = mb("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+model.train(**train)
+estimate = model._training_memory(512)
+print(json.dumps([mb("VmHWM") - before, estimate.on(torch.device("cpu")) / 1e6]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
+@pytest.mark.parametrize(
+    ("sizes", "settings"),
+    [
+        pytest.param((2000, 6000, 10), {"n_particles": 20}, id="step"),
+        pytest.param((3000, 3000, 100), {}, id="calibration"),
+        pytest.param((1000, 2000, 10), {"n_hidden": 4000, "n_particles": 1}, id="weights"),
+    ],
+)
+def test_the_estimate_is_near_what_training_takes(sizes, settings):
+    command = [sys.executable, "-W", "ignore", "-c", MEASURE, json.dumps([sizes, settings])]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    peak, estimate = json.loads(done.stdout.splitlines()[-1])
+    assert 0.9 * peak < estimate < 2 * peak
+
+
+@pytest.mark.parametrize(
+    ("settings", "n_arrays"),
+    [
+        pytest.param({}, 5 * 3 + 5, id="nb"),
+        pytest.param({"gene_likelihood": "zinb"}, 5 * 4 + 5, id="zinb"),
+        pytest.param({"gene_likelihood": "poisson"}, 5 * 2 + 5, id="poisson"),
+        pytest.param({"n_particles": 2, "dispersion": "gene-cell"}, 2 * 3 + 5, id="gene-cell"),
+    ],
+)
+def test_a_step_is_counted_in_arrays_of_cells_and_genes(screen, settings, n_arrays):
+    set_up(screen)
+    module = sams.SAMSVAE(screen, **SMALL, **settings).module
+    memory = TrainingMemory.of(module, n_genes=30, batch_size=64, n_conditions=4)
+    assert memory.step == 4 * 64 * 30 * n_arrays
+    assert memory.weights == 6 * 4 * sum(np.prod(p.shape) for p in module.parameters())
+
+
+def test_a_gpu_holds_no_calibration():
+    memory = TrainingMemory(weights=1, step=10, calibration=100)
+    assert memory.on(CPU) == 101
+    assert memory.on(torch.device("cuda")) == 11
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A machine with 1,000 bytes free, whose control groups a test writes."""
+    available = psutil.virtual_memory()._replace(available=1000)
+    monkeypatch.setattr(_memory.psutil, "virtual_memory", lambda: available)
+    monkeypatch.setattr(_memory, "_CONTROL_GROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(_memory, "_CONTROL_GROUPS", tmp_path / "groups")
+    return tmp_path
+
+
+def group(machine, lines, files, folder):
+    (machine / "cgroup").write_text(lines)
+    (machine / "groups" / folder).mkdir(parents=True)
+    for name, text in files.items():
+        (machine / "groups" / folder / name).write_text(f"{text}\n")
+
+
+VERSION_2 = {"memory.max": 500, "memory.current": 300, "memory.stat": "anon 250\ninactive_file 50"}
+VERSION_1 = {
+    "memory.limit_in_bytes": 500,
+    "memory.usage_in_bytes": 300,
+    "memory.stat": "cache 80\ntotal_inactive_file 50",
+}
+
+
+@pytest.mark.parametrize(
+    ("lines", "files", "folder", "free"),
+    [
+        pytest.param("0::/job/step\n", VERSION_2, "job/step", 250, id="version-2"),
+        pytest.param("0::/job/step\n", VERSION_2, "job", 250, id="group-around-it"),
+        pytest.param("0::/\n", VERSION_2, "", 250, id="container"),
+        pytest.param("4:memory:/job\n0::/\n", VERSION_1, "memory/job", 250, id="version-1"),
+        pytest.param("4:memory:/of_host\n", VERSION_1, "memory", 250, id="version-1-container"),
+        pytest.param("0::/job\n", VERSION_2 | {"memory.max": "max"}, "job", 1000, id="no-limit"),
+        pytest.param("0::/job\n", VERSION_2 | {"memory.max": 9999}, "job", 1000, id="machine"),
+        pytest.param("0::/other\n", {}, "job", 1000, id="not-visible"),
+    ],
+)
+def test_free_is_what_machine_and_control_groups_leave(machine, lines, files, folder, free):
+    group(machine, lines, files, folder)
+    assert free_memory(CPU) == free
+
+
+def test_without_control_groups_it_is_that_of_the_machine(machine):
+    assert free_memory(CPU) == 1000
+
+
+def test_of_other_devices_it_is_not_known():
+    assert free_memory(torch.device("meta")) is None
+
+
+class FirstStepError(Exception):
+    """Training was about to begin."""
+
+
+class EndAtFirstStep(Callback):
+    """End training where it begins."""
+
+    def on_train_start(self, trainer, pl_module):
+        raise FirstStepError
+
+
+def test_too_little_memory_is_told_before_the_first_step(screen, machine):
+    set_up(screen)
+    model = sams.SAMSVAE(screen, **SMALL)
+    message = r"takes about 0\.0 GB of memory .* 0\.0 GB are free.*fewer genes"
+    with pytest.raises(FirstStepError), pytest.warns(UserWarning, match=message):
+        model.train(**FEW_STEPS, callbacks=[EndAtFirstStep()])
+
+
+@pytest.mark.parametrize(
+    ("memory", "advice"),
+    [
+        pytest.param(TrainingMemory(1, 2000, 100), "`batch_size`", id="step"),
+        pytest.param(TrainingMemory(1, 100, 2000), r"highly variable ones\.$", id="calibration"),
+    ],
+)
+def test_the_remedy_is_of_what_takes_most(machine, memory, advice):
+    class Trainer:
+        num_devices, is_global_zero = 1, True
+
+    class Plan:
+        device = CPU
+
+    with pytest.warns(UserWarning, match=advice):
+        WarnOfMemory(memory).on_fit_start(Trainer(), Plan())
