@@ -134,7 +134,7 @@ def requests(draw: st.DrawFn, *share_names: str) -> dict[str, Any]:
 
 
 def is_sound(asked: dict[str, Any]) -> bool:
-    """Whether shares are shares and the seed is one; "label" is read, and not to be overwritten."""
+    """Whether shares are shares, the seed is one, and no column is overwritten that is read."""
     given = [value for name, value in asked.items() if name.endswith("_share")]
     seed = asked["seed"]
     return (
