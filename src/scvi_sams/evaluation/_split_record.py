@@ -11,6 +11,7 @@ import pandas as pd
 
 from scvi_sams.data._names import as_tuple
 from scvi_sams.evaluation._condition_table import column
+from scvi_sams.module._numbers import check_whole
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -114,8 +115,7 @@ def generator(seed: int, *stream: int) -> np.random.Generator:
     ValueError
         If the seed is no integer, or negative: the same split could not be drawn again.
     """
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"`seed` must be an integer of at least 0; it is {seed!r}.")
+    check_whole(seed, "seed")
     return np.random.default_rng([seed, *stream] if stream else seed)
 
 

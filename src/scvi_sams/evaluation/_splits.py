@@ -279,7 +279,8 @@ def replicate(
     KeyError
         If the column is missing.
     ValueError
-        If a batch is unknown, none is given or left to train on, or the share is not between 0 and 1.
+        If a batch is unknown, none is given or left to train on, or the share is not between 0
+        and 1.
     """
     check_shares(validation_share=validation_share)
     batch = column(adata, batch_key)
