@@ -212,5 +212,5 @@ def test_a_screen_that_leaves_no_cell_to_train_on_is_refused(screen):
     pair = screen[screen.obs["perturbation"].isin(["pert_0", "pert_1"])].copy()
     pair = pair[~pair.obs["perturbation"].duplicated()].copy()
     set_up(pair, control=None, batch_key=None)
-    with pytest.raises(ValueError, match="no cells to train on. Give `train_size`"):
+    with pytest.raises(ValueError, match=r"no cells to train on\. Give `train_size`"):
         sams.SAMSVAE(pair, **SMALL).train(**FEW_STEPS, early_stopping=False)
