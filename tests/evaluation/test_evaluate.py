@@ -657,3 +657,14 @@ def test_equal_cells_have_distances_without_a_warning():
     found = sams.evaluate({}, test, **COLUMNS, metrics=DISTANCES, n_bootstrap=5)
     assert found.per_perturbation["energy_distance"].item() == 0
     assert np.isnan(found.per_perturbation["mmd"].item())
+
+
+def test_sparse_arrays_are_tested_as_dense_cells_are():
+    values = np.log1p(np.random.default_rng(0).poisson(3.0, (24, 2)) + 1.0)
+    names = np.repeat(["control", "x", "y"], 8)
+    dense, stored = (few_cells(form(values), names) for form in (np.array, sparse.csr_array))
+    one, other = (
+        sams.evaluate({}, test, **COLUMNS, observed_units=LOG, metrics=AGREEMENT)
+        for test in (dense, stored)
+    )
+    pd.testing.assert_frame_equal(one.per_perturbation, other.per_perturbation)

@@ -76,7 +76,7 @@ def is_in_order(case: Training) -> bool:
     return min(sizes) > 0 and case.train["batch_size"] > 0 and (share is None or 0 < share <= 1)
 
 
-@fuzzed("train", trainings(), ci=12, nightly=300)
+@fuzzed("train", trainings(), ci=12, nightly=200)
 def test_trained_weights_are_finite(case):
     controls = {"control"} & {*case.adata.obs["label"]}
 
