@@ -114,3 +114,8 @@ def test_negative_weights_raise():
         weighted_mse(PREDICTED, OBSERVED, weights=weights)
     with pytest.raises(ValueError, match=r"`weights` has shape \(1, 4\)"):
         weighted_mse(PREDICTED, OBSERVED, weights=weights[:1])
+
+
+@pytest.mark.parametrize("metric", [rmse, mae, r2])
+def test_no_condition_has_no_error(metric):
+    assert metric(np.empty((0, 3)), np.empty((0, 3))).shape == (0,)

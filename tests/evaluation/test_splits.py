@@ -208,3 +208,37 @@ def test_labels_that_differ_after_a_nul_character_are_refused(screen):
     with pytest.raises(ValueError, match=r"Column 'odd' of obs holds 'x\\x00y', with a NUL"):
         sams.splits.random(screen, stratify_keys="odd")
     assert "split" not in screen.obs
+
+
+@pytest.mark.parametrize("seed", [-1, None, 1.5])
+def test_a_seed_is_an_integer_that_draws_the_same_again(screen, seed):
+    before = screen.obs.copy()
+    with pytest.raises(ValueError, match="`seed` must be an integer of at least 0; it is"):
+        sams.splits.combinations(screen, **COLUMNS, seed=seed)
+    pd.testing.assert_frame_equal(screen.obs, before)
+
+
+@pytest.mark.parametrize(
+    ("split", "arguments", "read"),
+    [
+        ("random", {"stratify_keys": "line"}, "line"),
+        ("combinations", COLUMNS, "perturbation"),
+        ("transfer", COLUMNS | {"covariate_keys": ["line"]}, "line"),
+        ("replicate", {"batch_key": "line"}, "line"),
+    ],
+)
+def test_a_column_that_is_read_is_not_overwritten(screen, split, arguments, read):
+    before = screen.obs.copy()
+    with pytest.raises(ValueError, match=f"`key_added` is '{read}', which the split is made from"):
+        getattr(sams.splits, split)(screen, **arguments, key_added=read)
+    pd.testing.assert_frame_equal(screen.obs, before)
+
+
+def test_an_empty_delimiter_is_refused(screen):
+    with pytest.raises(ValueError, match="`delimiter` must not be empty"):
+        sams.splits.combinations(screen, **COLUMNS, delimiter="")
+
+
+def test_no_batches_to_test_on_are_not_one_at_random(screen):
+    with pytest.raises(ValueError, match="no batch to test on"):
+        sams.splits.replicate(screen, batch_key="line", test=[])

@@ -54,7 +54,7 @@ def test_ate_is_repeatable_and_leaves_the_global_state(model):
         pytest.param({"perturbations": "pert_9"}, "nearest", id="unknown"),
         pytest.param({"perturbations": []}, "is empty", id="none"),
         pytest.param({"perturbations": "PERT_1"}, "nearest: 'pert_1'", id="case"),
-        pytest.param({"n_samples": 1}, "at least 2", id="n_samples"),
+        pytest.param({"n_samples": 1}, "at least 4", id="n_samples"),
         pytest.param({"normalization": "tpm"}, "'log2_cp10k' or 'mean'", id="normalization"),
     ],
 )

@@ -177,7 +177,9 @@ def test_screen_without_controls_has_no_control_cells(without_controls):
         pytest.param({"library_size": -1}, "`library_size` must be .*-1", id="library"),
         pytest.param({"library_size": "all"}, "`library_size` must be .*'all'", id="library-text"),
         pytest.param({"library_size": True}, "`library_size` must be .*True", id="library-bool"),
-        pytest.param({"n_samples": 1}, "`n_samples` must be at least 2", id="n_samples"),
+        pytest.param(
+            {"n_samples": 1}, "`n_samples` must be an integer of at least 4", id="n_samples"
+        ),
         pytest.param({"credible_mass": 1}, r"`credible_mass` must lie in \(0, 1\)", id="mass-1"),
         pytest.param({"credible_mass": 0.0}, "`credible_mass` must lie", id="mass-0"),
         pytest.param({"normalization": "cpm"}, "`normalization` must be.*'cpm'", id="scale"),

@@ -383,7 +383,9 @@ def test_prediction_survives_h5ad(model, tmp_path, cells):
         pytest.param({"perturbations": []}, "`perturbations` is empty", id="no-condition"),
         pytest.param({"perturbations": "pert_9"}, "'pert_9'; nearest: 'pert_", id="unknown"),
         pytest.param({"kind": "median"}, "`kind` must be 'counts' or 'mean'.*'median'", id="kind"),
-        pytest.param({"n_cells": 0}, "`n_cells` must be at least 1; it is 0", id="n_cells"),
+        pytest.param(
+            {"n_cells": 0}, "`n_cells` must be an integer of at least 1; it is 0", id="n_cells"
+        ),
         pytest.param({"cells": []}, "`cells` chooses no cells; name some", id="no-cells"),
         pytest.param(
             {"cells": np.zeros(285, dtype=bool)}, "`cells` chooses no cells", id="empty-mask"

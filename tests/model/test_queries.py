@@ -86,3 +86,35 @@ def test_covariates_are_checked_wherever_they_come_from(screen, column, value, m
     else:
         with pytest.raises(ValueError, match=message):
             set_up(spoiled, **keys)
+
+
+@pytest.mark.parametrize("argument", ["batch_key", "categorical_covariate_keys"])
+def test_an_unknown_value_is_named_even_if_it_is_zero(plain_screen, argument):
+    plain_screen.obs["plate"] = np.tile([1, 2], plain_screen.n_obs)[: plain_screen.n_obs]
+    setup = {"batch_key": None} | {argument: "plate"}
+    model = trained(plain_screen, setup=setup)
+    query = plain_screen.copy()
+    for key in ["perturbations", "_scvi_perturbations"]:
+        del query.obsm[key]
+    query.obs["plate"] = 0
+    before = snapshot(query)
+    said = rf"obs\['plate'\] \(`{argument}`\) holds '0', .* It knows '1', '2'"
+    with pytest.raises(ValueError, match=said):
+        query_of(model, query)
+    assert_unchanged(query, before)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"seed": -1}, "`seed` must be an integer of at least 0; it is -1"),
+        ({"seed": 1.5}, "`seed` must be an integer of at least 0; it is 1.5"),
+        ({"n_samples": 3}, "`n_samples` must be an integer of at least 4; it is 3"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(model, asked, message):
+    with pytest.raises(ValueError, match=message):
+        model.get_average_treatment_effects(["pert_1"], **asked)
+    if "seed" in asked:
+        with pytest.raises(ValueError, match=message):
+            model.predict(["pert_1"], **asked)

@@ -191,3 +191,26 @@ def test_training_that_ends_by_itself_says_nothing(screen):
         warnings.filterwarnings("error", message="Training ended")
         model.train(**FEW_STEPS | {"max_epochs": 400}, early_stopping_patience=3)
     assert len(model.history["elbo_validation"]) < 400
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"train_size": 0}, "`train_size` must be above 0 and at most 1; it is 0"),
+        ({"train_size": np.nan}, "`train_size` must be above 0 and at most 1; it is nan"),
+        ({"validation_size": 1.0}, "`validation_size` must be at least 0 and less than 1"),
+        ({"train_size": 0.9, "validation_size": 0.2}, "add up to 1.1"),
+    ],
+)
+def test_sizes_that_are_no_shares_are_refused(screen, sizes, message):
+    set_up(screen)
+    with pytest.raises(ValueError, match=message):
+        sams.SAMSVAE(screen, **SMALL).train(**FEW_STEPS, **sizes)
+
+
+def test_a_screen_that_leaves_no_cell_to_train_on_is_refused(screen):
+    pair = screen[screen.obs["perturbation"].isin(["pert_0", "pert_1"])].copy()
+    pair = pair[~pair.obs["perturbation"].duplicated()].copy()
+    set_up(pair, control=None, batch_key=None)
+    with pytest.raises(ValueError, match=r"no cells to train on\. Give `train_size`"):
+        sams.SAMSVAE(pair, **SMALL).train(**FEW_STEPS, early_stopping=False)

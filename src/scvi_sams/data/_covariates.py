@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from scvi.data.fields import (
 )
 
 from scvi_sams.data._field import in_mudata
+from scvi_sams.data._names import listed, nearest
 from scvi_sams.data._sources import obs_column
 
 if TYPE_CHECKING:
@@ -44,6 +45,29 @@ def finite_column(adata: AnnData, key: str, argument: str) -> np.ndarray:
     return values
 
 
+def check_known(adata: AnnData, key: str, argument: str, known: Iterable[object]) -> None:
+    """Raise unless a model knows all values of a column of obs; errors name ``argument``.
+
+    Raises
+    ------
+    KeyError
+        If there is no such column.
+    ValueError
+        If values are missing or unknown.
+    """
+    names = list(known)
+    # scvi-tools' own check passes over 0 and False
+    unknown = [
+        value for value in complete_column(adata, key, argument).unique() if value not in names
+    ]
+    if unknown:
+        raise ValueError(
+            f"adata.obs[{key!r}] (`{argument}`) holds {listed(unknown, 3)}, which the model was "
+            f"not trained with{nearest(str(unknown[0]), map(str, names))}. It knows "
+            f"{listed(names, 10)}; drop the other cells."
+        )
+
+
 class BatchField(CategoricalObsField):
     """The batch of each cell."""
 
@@ -52,6 +76,19 @@ class BatchField(CategoricalObsField):
         if not self.is_default:
             complete_column(adata, self._original_attr_key, "batch_key")
         super().validate_field(adata)
+
+    def transfer_field(
+        self,
+        state_registry: dict[str, Any],
+        adata_target: AnnData,
+        extend_categories: bool = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Register the batches of another AnnData, all of which the model must know."""
+        if not (self.is_default or extend_categories):
+            known = state_registry[self.CATEGORICAL_MAPPING_KEY]
+            check_known(adata_target, self._original_attr_key, "batch_key", known)
+        return super().transfer_field(state_registry, adata_target, extend_categories, **kwargs)
 
 
 class SizeFactorField(NumericalObsField):
@@ -76,6 +113,21 @@ class CategoricalCovariatesField(CategoricalJointObsField):
         for key in self.attr_keys:
             complete_column(adata, key, "categorical_covariate_keys")
         super().validate_field(adata)
+
+    def transfer_field(
+        self,
+        state_registry: dict[str, Any],
+        adata_target: AnnData,
+        extend_categories: bool = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Register the covariates of another AnnData, whose values the model must know."""
+        for key in [] if extend_categories else self.attr_keys:
+            known = state_registry[self.MAPPINGS_KEY][key]
+            check_known(adata_target, key, "categorical_covariate_keys", known)
+        return super().transfer_field(
+            state_registry, adata_target, extend_categories=extend_categories, **kwargs
+        )
 
 
 class ContinuousCovariatesField(NumericalJointObsField):

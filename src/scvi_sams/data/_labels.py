@@ -69,8 +69,6 @@ def encode_labels(
     _check_complete(labels, what)
     text = as_text(labels, what)
     codes, uniques = pd.factorize(text)
-    if delimiter == "":
-        raise ValueError("`delimiter` must not be empty; None says that labels are never split.")
     parts = [split_label(label, control, delimiter, labels.name) for label in uniques]
     if require_control:
         carried = set(uniques) | {part for split in parts for part in split}
@@ -135,8 +133,10 @@ def split_label(
     Raises
     ------
     ValueError
-        If a part is empty, or a perturbation stands twice.
+        If a part or the delimiter is empty, or a perturbation stands twice.
     """
+    if delimiter == "":
+        raise ValueError("`delimiter` must not be empty; None says that labels are never split.")
     if label in control or delimiter is None:
         parts: tuple[str, ...] = (label,)
     else:

@@ -138,6 +138,29 @@ class DiskLoader:
         return {key: torch.from_numpy(np.ascontiguousarray(x)) for key, x in found.items()}
 
 
+def check_sizes(train_size: float | None, validation_size: float | None) -> None:
+    """Check shares of cells to train and to validate on, as far as they are given.
+
+    Raises
+    ------
+    ValueError
+        If one is no share, or they add up to more than 1.
+    """
+    if train_size is not None and not 0 < train_size <= 1:
+        raise ValueError(f"`train_size` must be above 0 and at most 1; it is {train_size!r}.")
+    if validation_size is None:
+        return
+    if not 0 <= validation_size < 1:
+        raise ValueError(
+            f"`validation_size` must be at least 0 and less than 1; it is {validation_size!r}."
+        )
+    if train_size is not None and train_size + validation_size > 1:
+        raise ValueError(
+            f"`train_size` and `validation_size` add up to {train_size + validation_size:g}; they "
+            "are shares of the same cells, 1 together at most."
+        )
+
+
 def _ahead(batches: Iterator[Any]) -> Iterator[Any]:
     """The same, with some made in a thread while others are in use."""
     end = object()

@@ -169,7 +169,8 @@ def tested(group: Cells, reference: Cells) -> Tested:
     varies = _highest(both) > _lowest(both)
     z, p = np.zeros(len(varies)), np.ones(len(varies))
     if varies.any():
-        x = both[:, varies]
+        # scanpy takes sparse matrices and no sparse arrays
+        x = sparse.csr_matrix(both[:, varies]) if sparse.issparse(both) else both[:, varies]
         lowest = float(_lowest(x).min())
         if lowest < 0:  # logs of fold changes of these are not defined, ranks do not mind a shift
             x = _dense(x) - lowest

@@ -35,6 +35,7 @@ from scvi_sams.evaluation._requests import (
     warn_of_training_cells,
 )
 from scvi_sams.evaluation._split_record import stratified_ranks
+from scvi_sams.module._numbers import check_whole
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -151,6 +152,8 @@ def evaluate(
         ``observed`` are in ``training`` or in a prediction, average treatment effects of a
         prediction are from observed control cells, or contexts of a transfer split are pooled.
     """
+    check_whole(seed, "seed")
+    check_whole(n_bootstrap, "n_bootstrap")
     models = dict(predicted) if isinstance(predicted, Mapping) else {"model": predicted}
     intervals = by_model(effects, models)
     wanted = chosen_metrics(metrics, compat, has_effects=bool(intervals))

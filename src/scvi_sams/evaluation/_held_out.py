@@ -11,7 +11,12 @@ import numpy as np
 from scvi_sams.data._names import as_tuple, listed, nearest
 from scvi_sams.data._sources import obs_column
 from scvi_sams.evaluation._condition_table import ConditionTable, perturbations_of
-from scvi_sams.evaluation._split_record import check_shares, stratified_ranks, write_split
+from scvi_sams.evaluation._split_record import (
+    check_shares,
+    generator,
+    stratified_ranks,
+    write_split,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -52,7 +57,7 @@ class HeldOut:
         Raises
         ------
         ValueError
-            If the share is not between 0 and 1, or there is nothing to hold out.
+            If the share is not between 0 and 1, the seed is none, or there is nothing to hold out.
         """
         check_shares(test_share=share)
         self._settings["test_share"] = share
@@ -60,14 +65,15 @@ class HeldOut:
         shows = self.table.parts if shows is None else shows
         n_known = Counter(item for items in shows for item in items)
         n_left = max(round(share * len(rows)), 1)
-        for row in np.random.default_rng(seed).permutation(rows):
+        for row in generator(seed).permutation(rows):
             if n_left and all(n_known[item] > 1 for item in shows[row]):
                 self.is_out[row] = True
                 n_known.subtract(shows[row])
                 n_left -= 1
         if not self.is_out.any():
             raise ValueError(
-                f"There is no {what} to hold out without making a perturbation unknown."
+                f"Column {self._settings['perturbation_key']!r} has no {what} to hold out without "
+                "making a perturbation unknown."
             )
 
     def choose(self, labels: Sequence[str], candidates: Sequence[bool], what: str) -> None:
@@ -122,7 +128,7 @@ class HeldOut:
             control_share=control_share, validation_share=validation_share, seen_share=seen_share
         )
         table = self.table
-        rank = stratified_ranks(table.of_cell, np.random.default_rng([seed, 1]))
+        rank = stratified_ranks(table.of_cell, generator(seed, 1))
         is_control, is_out = table.is_control[table.of_cell], self.is_out[table.of_cell]
         shift = np.where(is_control, control_share, seen_share)
         is_test = is_out | (rank < shift)

@@ -43,15 +43,13 @@ def check_counts(counts: Any, where: str, remedy: str) -> None:
     Raises
     ------
     ValueError
-        If some are negative or no whole numbers.
+        If some are negative, infinite or no whole numbers.
     """
     values = counts.data if sparse.issparse(counts) else np.asarray(counts)
     some = np.asarray(values).ravel()[:100_000]
-    if (some < 0).any() or (some != np.round(some)).any():
-        raise ValueError(
-            f"{where} does not hold counts: {some[(some < 0) | (some != np.round(some))][0]:g} is "
-            f"none. {remedy}"
-        )
+    is_none = ~((some >= 0) & np.isfinite(some) & (some == np.round(some)))
+    if is_none.any():
+        raise ValueError(f"{where} does not hold counts: {some[is_none][0]:g} is none. {remedy}")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 from scvi import settings
 
 from scvi_sams.data._names import as_tuple, listed, nearest
@@ -124,10 +125,19 @@ def check_units(cells: AnnData, units: str, name: str) -> None:
         if name == "training":
             remedy = "Put raw counts there."
         check_counts(cells.X, f"X of `{name}`", remedy)
-    elif cells.n_obs and cells.X.max() > _HIGHEST_LOG:
+        return
+    # the extremes of a sparse matrix itself would sort its indices in place
+    values = cells.X.data if sparse.issparse(cells.X) else np.asarray(cells.X)
+    if not values.size:
+        return
+    lowest, highest = float(values.min()), float(values.max())
+    if not np.isfinite([lowest, highest]).all():
+        raise ValueError(f"X of `{name}` holds NaN or infinite values; drop these cells or genes.")
+    if highest > _HIGHEST_LOG or (lowest < 0 and name == "observed"):
+        extreme = f"up to {highest:.4g}" if highest > _HIGHEST_LOG else f"down to {lowest:.4g}"
         raise ValueError(
-            f"X of `{name}` goes up to {cells.X.max():.4g}, which is no {LOG1P_CP10K}: no value "
-            f"of those is above {np.log1p(TARGET_SUM):.3g}. Counts? Or logs of another scale?"
+            f"X of `{name}` goes {extreme}, which is no {LOG1P_CP10K}: all values of those are "
+            f"from 0 to {np.log1p(TARGET_SUM):.3g}. Counts? Or logs of another scale?"
         )
 
 
@@ -274,7 +284,10 @@ def common_genes(
             stacklevel=settings.warnings_stacklevel,
         )
     if len(genes) < 2:
-        raise ValueError(f"There are {len(genes)} genes in common; there must be at least 2.")
+        raise ValueError(
+            f"`observed` and predictions have {len(genes)} gene(s) in common; "
+            "2 or more are needed."
+        )
     unknown = genes[:0] if training is None else genes.difference(training.var_names)
     if len(unknown):
         raise ValueError(

@@ -123,8 +123,18 @@ def _weighted_r2_delta(sides: Sides) -> Array:
 
 def _rank(rank: Callable[..., Array]) -> Callable[[Sides], Array]:
     def of(sides: Sides) -> Array:
-        exclude = sides.targets if sides.targets.any() else None
-        return rank(sides.predicted.log, sides.observed.log, exclude=exclude, exclude_both=True)
+        targets = sides.targets
+        found = np.full(len(targets), np.nan)
+        # where every gene is targeted, nothing is left to rank by
+        is_ranked = ~targets.all(axis=1)
+        rows = slice(None) if is_ranked.all() else is_ranked
+        found[rows] = rank(
+            sides.predicted.log[rows],
+            sides.observed.log[rows],
+            exclude=targets[rows] if targets[rows].any() else None,
+            exclude_both=True,
+        )
+        return found
 
     return of
 

@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from scvi_sams.data._names import as_tuple
 from scvi_sams.evaluation._condition_table import column
+from scvi_sams.module._numbers import check_whole
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -33,13 +35,21 @@ def write_split(
     Raises
     ------
     ValueError
-        If no cell is left to train on, or none to test on.
+        If no cell is left to train on, or none to test on, or the column to write is one that
+        the split was made from.
     """
+    names = ("perturbation_key", "batch_key", "covariate_keys", "stratify_keys")
+    if key_added in {key for name in names for key in as_tuple(settings.get(name))}:
+        raise ValueError(
+            f"`key_added` is {key_added!r}, which the split is made from; it would be lost. Name "
+            "another column."
+        )
     split = np.select([is_test, is_validation], ["test", "val"], "train")
     for part in ("train", "test"):
         if not (split == part).any():
             raise ValueError(
-                f"The split leaves no cell for {part}. Change the shares, or give more cells."
+                f"The split leaves no cell for {part}. Change the shares, such as "
+                "`validation_share`, or give more cells."
             )
     adata.obs[key_added] = pd.Categorical(split, categories=list(PARTS))
     adata.uns[key_added] = {
@@ -95,6 +105,18 @@ def stratified_ranks(
     rank = np.empty(len(stratum))
     rank[order] = np.arange(len(stratum)) - np.repeat(first, size)
     return (rank + rng.random(len(size))[stratum]) / size[stratum]
+
+
+def generator(seed: int, *stream: int) -> np.random.Generator:
+    """Source of randomness of a seed; each ``stream`` of it is another.
+
+    Raises
+    ------
+    ValueError
+        If the seed is no integer, or negative: the same split could not be drawn again.
+    """
+    check_whole(seed, "seed")
+    return np.random.default_rng([seed, *stream] if stream else seed)
 
 
 def check_shares(**shares: float) -> None:

@@ -11,7 +11,12 @@ import pandas as pd
 from scvi_sams.data._names import as_tuple, listed, nearest
 from scvi_sams.evaluation._condition_table import column
 from scvi_sams.evaluation._held_out import HeldOut
-from scvi_sams.evaluation._split_record import check_shares, stratified_ranks, write_split
+from scvi_sams.evaluation._split_record import (
+    check_shares,
+    generator,
+    stratified_ranks,
+    write_split,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -59,7 +64,7 @@ def random(
     keys = as_tuple(stratify_keys)
     strata = pd.Series(list(zip(*(column(adata, key) for key in keys), strict=True)))
     stratum = pd.factorize(strata)[0] if keys else np.zeros(adata.n_obs, dtype=np.intp)
-    rank = stratified_ranks(stratum, np.random.default_rng(seed))
+    rank = stratified_ranks(stratum, generator(seed))
     is_test = rank < test_share
     is_validation = ~is_test & (rank < test_share + validation_share)
     settings = {
@@ -274,12 +279,17 @@ def replicate(
     KeyError
         If the column is missing.
     ValueError
-        If a batch is unknown, none is left to train on, or the share is not between 0 and 1.
+        If a batch is unknown, none is given or left to train on, or the share is not between 0
+        and 1.
     """
     check_shares(validation_share=validation_share)
     batch = column(adata, batch_key)
-    known, rng = sorted(batch.unique()), np.random.default_rng(seed)
-    chosen = as_tuple(test) or (str(rng.choice(known)),)
+    known, rng = sorted(batch.unique()), generator(seed)
+    chosen = (str(rng.choice(known)),) if test is None and known else as_tuple(test)
+    if not chosen:
+        raise ValueError(
+            f"There is no batch to test on; name one of column {batch_key!r}: `test=`."
+        )
     for name in chosen:
         if name not in known:
             raise ValueError(f"Column {batch_key!r} has no {name!r}{nearest(name, known)}.")

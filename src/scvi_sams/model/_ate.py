@@ -17,6 +17,7 @@ from scvi_sams.model._posterior import SpikeMixture, SpikeSlab
 from scvi_sams.model._response import Normalization, Response
 from scvi_sams.model._simulation import Basal, with_entries
 from scvi_sams.model._uncertainty import Uncertainty
+from scvi_sams.module._numbers import check_whole, is_number
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -67,7 +68,8 @@ class TreatmentEffectsMixin(ArmsMixin):
             One dose for all conditions or one for each, a number or, for combinations, text such
             as ``"1.0+0.5"``; 1 by default. Several doses of one condition are several rows.
         n_samples
-            Cells simulated per condition and arm, over which responses are averaged. Uncertainty
+            Cells simulated per condition and arm (4 or more), over which responses are averaged.
+            Uncertainty
             of masks and effects always comes from up to 100 draws, each on five of the cells.
         normalization
             Scale of y: ``"log2_cp10k"`` for :math:`\log_2(1 + 10^4 x / \ell)` of counts x in a
@@ -138,10 +140,11 @@ class TreatmentEffectsMixin(ArmsMixin):
         covariates: Mapping[str, Any] | None = None,
     ) -> tuple[AnnData, Effects]:
         """What :meth:`get_average_treatment_effects` returns, and what it is made of."""
-        if n_samples < 2:
-            raise ValueError(f"`n_samples` must be at least 2; it is {n_samples}.")
-        if not 0 < credible_mass < 1:
-            raise ValueError(f"`credible_mass` must lie in (0, 1); it is {credible_mass}.")
+        # two draws of masks and effects, each on two cells
+        check_whole(n_samples, "n_samples", least=4)
+        check_whole(seed, "seed")
+        if not is_number(credible_mass) or not 0 < credible_mass < 1:
+            raise ValueError(f"`credible_mass` must lie in (0, 1); it is {credible_mass!r}.")
         response = Response(normalization, self.module.likelihood)
         other = NO_PERTURBATION if control is None else self._condition(control, 1.0)
         settings = self._covariate_settings(covariates)

@@ -22,6 +22,7 @@ from scvi_sams.model._simulation import (
     seeded,
     with_entries,
 )
+from scvi_sams.module._numbers import check_whole
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -100,8 +101,8 @@ class PredictionMixin(SimulationMixin):
         self._check_if_trained(warn=False)
         if kind not in ("counts", "mean"):
             raise ValueError(f"`kind` must be 'counts' or 'mean'; it is {kind!r}.")
-        if n_cells < 1:
-            raise ValueError(f"`n_cells` must be at least 1; it is {n_cells}.")
+        check_whole(n_cells, "n_cells", least=1)
+        check_whole(seed, "seed")
         conditions = self._read_conditions(perturbations, doses)
         settings = self._covariate_settings(covariates)
         names = None

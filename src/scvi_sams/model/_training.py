@@ -20,7 +20,7 @@ from scvi_sams._constants import REGISTRY_KEYS
 from scvi_sams._scvi import merge_kwargs, use_distributed_sampler
 from scvi_sams.data._disk import is_on_disk
 from scvi_sams.data._distinct import distinct_rows
-from scvi_sams.data._loader import ScreenSplitter
+from scvi_sams.data._loader import ScreenSplitter, check_sizes
 from scvi_sams.data._names import listed
 from scvi_sams.data._sources import obs_column
 from scvi_sams.data._statistics import training_statistics
@@ -131,10 +131,10 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
             If ``split_key`` is no column.
         ValueError
             If its values are others than the three, or it leaves no cells to train or, with
-            early stopping, to validate on; if ``max_epochs`` or ``batch_size`` is not positive;
-            if the data is minified; if several devices would divide the cells differently; or if
-            ``checkpoint_dir`` holds a checkpoint that is not to be resumed, or is of another
-            model, other data or another batch size.
+            early stopping, to validate on; if sizes are no shares, ``max_epochs`` or
+            ``batch_size`` is not positive, or the data is minified; if several devices would
+            divide the cells differently; or if ``checkpoint_dir`` holds a checkpoint that is not
+            to be resumed, or is of another model, other data or another batch size.
         FloatingPointError
             If a loss or weight was not finite. The model has the weights of the best epoch, or
             without early stopping of the last good one.
@@ -145,6 +145,7 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
         for name, value in [("max_epochs", max_epochs), ("batch_size", batch_size)]:
             if value is not None and value < 1:
                 raise ValueError(f"`{name}` must be at least 1; it is {value}.")
+        check_sizes(train_size, validation_size)
         if resume and checkpoint_dir is None:
             raise ValueError("`resume=True` goes on from a checkpoint; name its `checkpoint_dir`.")
         if self.adata is None:
@@ -179,6 +180,8 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
             **datasplitter_kwargs,
         )
         datamodule.setup()
+        if not len(datamodule.train_idx):
+            raise ValueError("There are no cells to train on. Give `train_size`, or more cells.")
         monitor = trainer_kwargs.get("early_stopping_monitor", "elbo_validation")
         if early_stopping and "valid" in monitor and not len(datamodule.val_idx):
             raise ValueError(
