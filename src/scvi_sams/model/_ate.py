@@ -68,9 +68,9 @@ class TreatmentEffectsMixin(ArmsMixin):
             One dose for all conditions or one for each, a number or, for combinations, text such
             as ``"1.0+0.5"``; 1 by default. Several doses of one condition are several rows.
         n_samples
-            Cells simulated per condition and arm (4 or more), over which responses are averaged.
-            Uncertainty
-            of masks and effects always comes from up to 100 draws, each on five of the cells.
+            Cells simulated per condition and arm, at least 4, over which responses are averaged.
+            Uncertainty of masks and effects always comes from up to 100 draws, each on five of
+            the cells.
         normalization
             Scale of y: ``"log2_cp10k"`` for :math:`\log_2(1 + 10^4 x / \ell)` of counts x in a
             cell of total :math:`\ell`, over the genes of the model; ``"mean"`` for x itself
