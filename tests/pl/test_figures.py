@@ -1,6 +1,7 @@
 """What holds for all figures: filled, readable, nothing cut off, shown and saved as asked."""
 
 import copy
+import random
 from inspect import signature
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.axes import Axes
 
 import scvi_sams as sams
@@ -65,6 +67,15 @@ def test_figures_are_filled_readable_and_not_cut_off(name, size, tmp_path):
     assert_nothing_cut_off(figure)
     assert_readable(figure)
     assert_saved(tmp_path / "figure.png")
+
+
+@of_every_figure
+def test_figures_leave_the_random_state_as_it_was(name):
+    states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
+    getattr(sams.pl, name)(*ARGUMENTS[name](standins.SMALL))  # the embedding by UMAP
+    assert random.getstate() == states[0]
+    np.testing.assert_array_equal(np.random.get_state()[1], states[1])
+    assert torch.equal(torch.get_rng_state(), states[2])
 
 
 @of_every_figure

@@ -53,13 +53,14 @@ print(json.dumps([mb("VmHWM") - before, estimate.on(torch.device("cpu")) / 1e6])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 @pytest.mark.parametrize(
     ("sizes", "settings"),
     [
-        pytest.param((2000, 6000, 10), {"n_particles": 20}, id="step"),
-        pytest.param((3000, 3000, 100), {}, id="calibration"),
-        pytest.param((1000, 2000, 10), {"n_hidden": 4000, "n_particles": 1}, id="weights"),
+        pytest.param((1000, 2500, 3), {"n_particles": 30}, id="step"),
+        pytest.param((1500, 1500, 60), {"n_particles": 1}, id="calibration"),
+        pytest.param((600, 1000, 3), {"n_hidden": 2500, "n_particles": 1}, id="weights"),
     ],
 )
 def test_the_estimate_is_near_what_training_takes(sizes, settings):
