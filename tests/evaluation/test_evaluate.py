@@ -206,6 +206,16 @@ def test_the_arguments_are_not_changed(screens):
         pd.testing.assert_frame_equal(adata.obs, copy.obs)
 
 
+@pytest.mark.parametrize("of", ["the prediction 'mine'", "`observed`", "`training`"])
+def test_what_is_no_cells_is_refused(screens, of):
+    training, test = screens
+    given = {"the prediction 'mine'": cells_of(test), "`observed`": test, "`training`": training}
+    given[of] = object()
+    predicted, observed, training = given.values()
+    with pytest.raises(TypeError, match=f"For {of} give an AnnData .* type object.*predict"):
+        sams.evaluate({"mine": predicted}, observed, training=training, **COLUMNS, **FAST)
+
+
 def test_intervals_hold_the_mean_and_the_verdict_names_winners(found):
     known = found.summary.dropna()
     inside = (known["lower"] <= known["mean"] + 1e-9) & (known["mean"] <= known["upper"] + 1e-9)

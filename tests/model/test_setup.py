@@ -68,6 +68,24 @@ def test_several_controls_are_one_state(plain_screen):
     assert plain_screen.obsm["perturbations"][control].nnz == 0
 
 
+@pytest.mark.parametrize(
+    "name", ["control", "Ctrl", "NT", "non-targeting_3", "negative control", "DMSO", "untreated"]
+)
+def test_a_forgotten_control_is_told(plain_screen, name):
+    labels = plain_screen.obs["perturbation"].astype(str).replace("control", name)
+    plain_screen.obs["perturbation"] = labels
+    with pytest.warns(UserWarning, match=f"{name}' reads like a control.*control='{name}'"):
+        set_up(plain_screen, control=None)
+
+
+@pytest.mark.parametrize("name", ["NTRK1", "CTRL2GENE", "DMSO-resistant", "mocked", "TNT"])
+def test_names_that_are_no_controls_are_not_taken_for_some(plain_screen, name):
+    labels = plain_screen.obs["perturbation"].astype(str).replace("control", name)
+    plain_screen.obs["perturbation"] = labels
+    set_up(plain_screen, control=None)  # a warning would be an error
+    assert name in plain_screen.uns["perturbations_names"]
+
+
 def test_screen_without_controls_trains(plain_screen):
     screen = plain_screen[plain_screen.obs["perturbation"] != "control"].copy()
     assert trained(screen, setup={"control": None}).is_trained

@@ -19,7 +19,7 @@ from scvi_sams._constants import ADATA_KEYS
 from scvi_sams._scvi import _get_adata_minify_type
 from scvi_sams.data._disk import check_layout
 from scvi_sams.data._labels import Encoding, pack
-from scvi_sams.data._names import listed
+from scvi_sams.data._names import like_controls, listed
 from scvi_sams.data._sources import onto
 
 if TYPE_CHECKING:
@@ -95,6 +95,15 @@ class PerturbationField(BaseAnnDataField):
                 "column and `control=`."
             )
         self._write(adata, encoding)
+        forgotten = like_controls(encoding.names)
+        if forgotten and (np.diff(encoding.dosages.indptr) > 0).all():
+            warnings.warn(
+                f"{self._source.describe()} has no control cells, and {listed(forgotten)} reads "
+                "like a control: it is a perturbation like all others now. If these cells were "
+                f"not perturbed, say so: `control={forgotten[0]!r}`.",
+                UserWarning,
+                stacklevel=settings.warnings_stacklevel,
+            )
         return {self.NAMES_KEY: encoding.names, self.CONTROL_KEY: list(self._source.control)}
 
     def transfer_field(
@@ -201,7 +210,8 @@ class CountsField(LayerField):
         if self._holds == "fractions":
             warnings.warn(
                 f"{where} holds values that are no integers. The model is one of raw counts, "
-                "unless `gene_likelihood='normal'`: are you sure this is what you want?",
+                "unless `gene_likelihood='normal'`. Are raw counts elsewhere, such as in a layer "
+                "(`layer='counts'`)?",
                 UserWarning,
                 stacklevel=settings.warnings_stacklevel,
             )
@@ -224,8 +234,9 @@ class CountsField(LayerField):
                     f"{listed(missing, 3)}. Name its genes as the training data does."
                 )
             raise ValueError(
-                "The genes of the data are not those of the model in the model's order. "
-                "Reorder them: `adata = adata[:, model.gene_names].copy()`."
+                "The genes of the data are not those of the model in its order, which begins "
+                f"{listed(known, 3)}. Reorder them: `adata[:, model.gene_names].copy()`, with a "
+                "model loaded without data (`load(path, adata=False)`) if there is none yet."
             )
         registered = super().transfer_field(state_registry, adata_target, **kwargs)
         minified = _get_adata_minify_type(adata_target) is not None

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+
+_OF_CONTROLS = re.compile(
+    r"((neg|negative|nt)[-_ ]?)?(control|ctrl)s?[-_ ]?\d*|(non|safe)[-_ ]?targeting[-_ ]?\d*|"
+    r"ntc?[-_ ]?\d*|dmso|vehicle|pbs|mock|untreated|unperturbed|scrambled?",
+    re.IGNORECASE,
+)
 
 
 def listed(names: Iterable[object], most: int = 5) -> str:
@@ -28,6 +35,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Say which known names resemble ``name``: ``; nearest: 'b', 'c'``, or nothing at all."""
     matches = resembling(name, known)
     return f"; nearest: {listed(matches)}" if matches else ""
+
+
+def like_controls(names: Iterable[str]) -> list[str]:
+    """Names that screens give to cells that were not perturbed, such as ``"non-targeting"``."""
+    return [name for name in names if _OF_CONTROLS.fullmatch(name.strip())]
 
 
 def as_tuple(names: str | Sequence[object] | npt.NDArray[np.object_] | None) -> tuple[str, ...]:

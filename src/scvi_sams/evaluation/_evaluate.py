@@ -22,6 +22,7 @@ from scvi_sams.evaluation._means import COUNTS
 from scvi_sams.evaluation._profiles import Floats
 from scvi_sams.evaluation._requests import (
     by_model,
+    check_are_cells,
     check_units,
     chosen_baselines,
     chosen_metrics,
@@ -144,6 +145,8 @@ def evaluate(
     ValueError
         If genes differ, units are not stated or not what they are said to be, a context has no
         control cells, a prediction lacks a condition, or a metric or baseline is unknown.
+    TypeError
+        If something else than cells is given, such as a model.
 
     Warns
     -----
@@ -155,6 +158,7 @@ def evaluate(
     check_whole(seed, "seed")
     check_whole(n_bootstrap, "n_bootstrap")
     models = dict(predicted) if isinstance(predicted, Mapping) else {"model": predicted}
+    check_are_cells(models, observed, training)
     intervals = by_model(effects, models)
     wanted = chosen_metrics(metrics, compat, has_effects=bool(intervals))
     classes = chosen_baselines(baselines, has_training=training is not None)
@@ -275,7 +279,7 @@ def _check_complete(predicted: GivenCells, keys: Sequence[Key], name: str) -> No
     if missing:
         raise ValueError(
             f"The prediction {name!r} lacks {len(missing)} condition(s) of `observed`: "
-            f"{listed(missing)}."
+            f"{listed(missing)}. Predict them too, or leave their cells out of `observed`."
         )
 
 

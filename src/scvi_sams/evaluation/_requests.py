@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 from scipy import sparse
 from scvi import settings
 
@@ -17,8 +18,6 @@ from scvi_sams.evaluation._perturbench import PERTURBENCH
 from scvi_sams.evaluation._scores import DIRECTION
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-
     from scvi_sams.evaluation._baseline import Baseline
 
 _CELLS_AT_ONCE = 1_000
@@ -108,6 +107,26 @@ def by_model(
                 f"`effects` are of {name!r}, which is not predicted{nearest(name, models)}."
             )
     return dict(given)
+
+
+def check_are_cells(
+    models: Mapping[str, AnnData], observed: AnnData, training: AnnData | None
+) -> None:
+    """Check that predictions and cells to compare them with are AnnData.
+
+    Raises
+    ------
+    TypeError
+        If one is not, such as a model in place of what it predicts.
+    """
+    given = {f"the prediction {name!r}": cells for name, cells in models.items()}
+    given |= {"`observed`": observed} | ({} if training is None else {"`training`": training})
+    for name, cells in given.items():
+        if not isinstance(cells, AnnData):
+            raise TypeError(
+                f"For {name} give an AnnData of cells, and nothing of type "
+                f"{type(cells).__name__}; of a model it is `model.predict(perturbations)`."
+            )
 
 
 def check_units(cells: AnnData, units: str, name: str) -> None:
