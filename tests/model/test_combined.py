@@ -86,7 +86,7 @@ def test_data_without_control_cells_corrects_nothing(screen_and_model):
     [
         pytest.param({"indices": []}, "chooses no cells", id="no cells"),
         pytest.param({"perturbations": "pert_9"}, "nearest", id="unknown"),
-        pytest.param({"n_samples": 1}, "at least 2", id="n_samples"),
+        pytest.param({"n_samples": 1}, "at least 4", id="n_samples"),
     ],
 )
 def test_bad_request_names_the_culprit(screen_and_model, kwargs, message):
