@@ -102,6 +102,11 @@ class PerturbationSetupMixin(PerturbationModel):
             If a column, layer or matrix does not exist.
         ValueError
             If labels, dosages, counts or size factors are malformed. ``adata`` then is as it was.
+
+        Warns
+        -----
+        UserWarning
+            If counts are no integers, or a perturbation reads like a control and no cell is one.
         """
         setup_method_args = cls._get_setup_method_args(**locals())
         _check_is_no_view(adata, "adata")

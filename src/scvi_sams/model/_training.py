@@ -141,6 +141,12 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
         KeyboardInterrupt
             If Ctrl-C was pressed. Training ends after the mini-batch, and the model is as after
             other training; a second time ends it at once.
+
+        Warns
+        -----
+        UserWarning
+            If more memory will be taken than is free, a perturbation has no training cell, or
+            training ends while the bound still rises.
         """
         for name, value in [("max_epochs", max_epochs), ("batch_size", batch_size)]:
             if value is not None and value < 1:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scvi_sams.module._module import SAMSVAEModule
 
 _FLOAT, _DOUBLE = 4, 8  # bytes
-_N_COPIES = 6  # of weights: gradients, two moments of Adam, the best and the last good ones
+_N_COPIES = 6  # of weights: gradients, two moments of Adam, best, last good, a copy in the making
 _N_BATCHES = 5  # arrays of cells × genes: the mini-batch as it is read, moved and encoded
 _N_SQUARES = 6  # arrays of hidden units × hidden units, of double precision
 # bytes per gene that calibration takes: of simulated cells, and of each condition's effects
