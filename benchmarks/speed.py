@@ -146,7 +146,12 @@ def timed(work: Callable[[], None], device: str) -> float:
 
 def measure_step(size: dict) -> dict:
     """Median seconds of a step and of its matrix products, in turns."""
+    import torch
+
     step, products = step_of(size)
+    # From the first large array that is freed, glibc keeps memory rather than give it back after
+    # every step. In a run there have been such arrays before the first step.
+    torch.empty(31 * 2**20, dtype=torch.uint8)
     for _ in range(3):
         step(), products()
     rows = [(timed(step, size["device"]), timed(products, size["device"])) for _ in range(20)]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 from torch.nn import functional as F
 
@@ -10,6 +11,7 @@ from scvi_sams.module._networks import (
     BasalEncoder,
     Decoder,
     DosageInput,
+    Dropout,
     PerturbedStateEncoder,
     ResidualTrunk,
     rotate_head,
@@ -53,7 +55,7 @@ def test_inputs_are_standardised_logarithms_of_counts_and_real_values_themselves
     inputs = torch.log1p(x) if counts else x
     encoder.set_standardisation(inputs.mean(0), inputs.std(0, unbiased=False))
     seen = []
-    encoder.from_genes.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    encoder.dropout.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     encoder(x, torch.zeros(50, 2))
     np.testing.assert_allclose(seen[0].mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(seen[0].std(0, unbiased=False), 1, rtol=1e-4)
@@ -161,3 +163,37 @@ def test_dropout_is_of_training_alone():
     assert not torch.equal(first, second)
     encoder.eval()
     torch.testing.assert_close(encoder(x, offset).loc, encoder(x, offset).loc, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(400, 501), (7,), (1, 1)], ids=str)
+def test_dropout_keeps_its_share_and_scales_it_up(shape):
+    torch.manual_seed(0)
+    rate = 0.3
+    dropout, x = Dropout(rate), torch.full(shape, 2.0)
+    found = dropout(x)
+    is_kept = found != 0
+    torch.testing.assert_close(found[is_kept], x[is_kept] / (1 - rate), rtol=1e-4, atol=0)
+    n = x.numel()
+    dropped = n - int(is_kept.sum())
+    assert stats.binomtest(dropped, n, rate).pvalue > 1e-6
+    assert found.shape == x.shape
+
+
+def test_dropout_of_neighbours_is_independent():
+    """Four of them share a random number."""
+    torch.manual_seed(0)
+    is_kept = (Dropout(0.5)(torch.ones(50_000, 4)) != 0).long()
+    patterns = (is_kept * torch.tensor([1, 2, 4, 8])).sum(1)
+    assert stats.chisquare(torch.bincount(patterns, minlength=16)).pvalue > 1e-6
+
+
+@pytest.mark.parametrize("rate", [0.0, 1e-9])
+def test_dropout_of_nothing_draws_no_number(rate):
+    x = torch.rand(5)
+    state = torch.get_rng_state()
+    assert torch.equal(Dropout(rate)(x), x)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_highest_dropout_rate_leaves_finite_numbers():
+    assert torch.isfinite(Dropout(1 - 1e-9)(torch.ones(10_000))).all()

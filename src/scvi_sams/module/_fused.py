@@ -1,4 +1,4 @@
-r"""Log likelihood of cells from hidden states, with its gradient in the same pass.
+r"""Log likelihood of cells from hidden states, with its own gradient.
 
 .. math::
     \log p(x_i | h_i) = \sum_g f(x_{ig}, y_{ig}, \phi_g), \qquad y_i = W h_i + b
@@ -6,25 +6,43 @@ r"""Log likelihood of cells from hidden states, with its gradient in the same pa
 for hidden states :math:`h_i` and parameters :math:`\phi_g` of genes. What f does to an array of
 particles × cells × genes takes longer than the matrix product before it, if every step of it goes
 through the whole array. Here some cells at a time are taken through all steps, so that what lies
-between stays in the cache; the derivatives of f are left where y was, and the gradients are then
-matrix products too.
+between stays in the cache, and of arrays of that size one per layer is kept for the gradient:
+forward leaves in the place of y what the derivatives follow from. In them the particles of a cell
+are neighbours, as they share what depends on x alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 Grads: TypeAlias = tuple[torch.Tensor, ...]
-# Of counts (B x G), log libraries (B x 1) and parameters, each P x B x G or G: the sum over
-# genes (P x B), and what gives its derivatives by the parameters (each P x B x G).
-Kernel: TypeAlias = Callable[..., tuple[torch.Tensor, Callable[[], Grads]]]
 
-_AT_ONCE = {"cpu": 2**17, "cuda": 2**24}  # elements: what a core's cache holds, what fills a GPU
+_AT_ONCE = {"cpu": 2**18, "cuda": 2**24}  # elements: what a CPU's cache holds, what fills a GPU
+_ROWS = 1280  # of what is multiplied backward: with fewer, products take longer per row
+
+
+class Kernel(Protocol):
+    """What is done with a cell: f, and its derivatives.
+
+    Both take counts (B x 1 x G), log libraries (B x 1 x 1), parameters of heads (each B x P x G)
+    and parameters of genes (each of shape G).
+    """
+
+    @property
+    def value(self) -> Callable[..., torch.Tensor]:
+        """Sum of f over genes, B x P.
+
+        In the place of the parameters of heads it may leave what the derivatives need.
+        """
+
+    @property
+    def derivatives(self) -> Callable[..., Grads]:
+        """Derivatives of f by the parameters, each B x P x G, from what :meth:`value` left."""
 
 
 def fused_log_likelihood(
@@ -74,51 +92,70 @@ class _FusedLogLikelihood(torch.autograd.Function):
     ) -> torch.Tensor:
         weights, biases = tensors[: 2 * n_heads : 2], tensors[1 : 2 * n_heads : 2]
         of_genes = tensors[2 * n_heads :]
+        of_cells = hidden.transpose(0, 1).contiguous()  # B x P x H
         products = [
-            F.linear(hidden, weight, bias) for weight, bias in zip(weights, biases, strict=True)
+            F.linear(of_cells, weight, bias) for weight, bias in zip(weights, biases, strict=True)
         ]
         ctx.dtype = products[0].dtype  # autocast's, if that is on
-        # each P x B x G: parameters at first, and derivatives in the end
-        slopes = [product.to(weights[0].dtype) for product in products]
+        left = [product.to(weights[0].dtype) for product in products]  # B x P x G
         del products
-        has_gradient = is_grad_enabled and any(ctx.needs_input_grad)
-        if has_gradient:
-            slopes += [torch.empty_like(slopes[0]) for _ in of_genes]
-        n_particles, n_cells, n_genes = slopes[0].shape
-        found = slopes[0].new_empty(n_particles, n_cells)
-        at_once = _AT_ONCE.get(x.device.type, _AT_ONCE["cuda"])
-        step = max(at_once // (n_particles * n_genes), 1)
+        x, log_library = x.unsqueeze(1), log_library.unsqueeze(1)
+        found = left[0].new_empty(left[0].shape[:2])  # B x P
         # sums over genes are in the precision of the parameters
         with torch.autocast(x.device.type, enabled=False):
-            for start in range(0, n_cells, step):
-                some = slice(start, start + step)
-                parameters = [each[:, some] for each in slopes[:n_heads]]
-                found[:, some], derivatives = kernel(
-                    x[some], log_library[some], *parameters, *of_genes
-                )
-                if has_gradient:
-                    for slope, derivative in zip(slopes, derivatives(), strict=True):
-                        slope[:, some] = derivative
-        if has_gradient:
-            ctx.n_heads = n_heads
-            ctx.save_for_backward(hidden, *weights, *slopes)
-        return found
+            for some in _split(slice(0, len(x)), _at_once(left[0])):
+                parameters = [each[some] for each in left]  # b x P x G
+                found[some] = kernel.value(x[some], log_library[some], *parameters, *of_genes)
+        if is_grad_enabled and any(ctx.needs_input_grad):
+            ctx.kernel, ctx.n_heads, ctx.n_of_genes = kernel, n_heads, len(of_genes)
+            ctx.save_for_backward(x, log_library, of_cells, *weights, *of_genes, *left)
+        return found.T
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        hidden, *rest = ctx.saved_tensors
-        weights, slopes = rest[: ctx.n_heads], rest[ctx.n_heads :]
-        rows = upstream.reshape(-1, 1)  # PB x 1, which scales what is small
-        scaled = (rows * hidden.flatten(0, 1)).to(ctx.dtype)  # PB x H
-        to_hidden = torch.zeros_like(hidden.flatten(0, 1))
-        of_tensors: list[torch.Tensor] = []
-        for weight, slope in zip(weights, slopes, strict=False):
-            flat = slope.flatten(0, 1)  # PB x G
-            product = flat.to(ctx.dtype)
-            to_hidden += rows * (product @ weight.to(ctx.dtype))
-            of_tensors += [(product.T @ scaled).to(weight), (flat.T @ rows).squeeze(-1)]
-        of_tensors += [
-            (slope.flatten(0, 1).T @ rows).squeeze(-1) for slope in slopes[ctx.n_heads :]
-        ]
-        return None, None, None, None, None, to_hidden.view_as(hidden), *of_tensors
+        x, log_library, hidden, *rest = ctx.saved_tensors
+        weights, rest = rest[: ctx.n_heads], rest[ctx.n_heads :]
+        of_genes, left = rest[: ctx.n_of_genes], rest[ctx.n_of_genes :]
+        upstream = upstream.T.contiguous()  # B x P
+        to_hidden = torch.zeros_like(hidden)
+        to_weights = [torch.zeros_like(weight) for weight in weights]
+        to_genes = [x.new_zeros(x.shape[-1]) for _ in (*weights, *of_genes)]
+        together = min(max(_ROWS // hidden.shape[1], _at_once(left[0])), len(x))
+        slopes = [torch.empty_like(each[:together]) for each in left]
+        for group in _split(slice(0, len(x)), together):
+            for some in _split(group, _at_once(left[0])):
+                derivatives = ctx.kernel.derivatives(
+                    x[some], log_library[some], *(each[some] for each in left), *of_genes
+                )  # b x P x G
+                within = slice(some.start - group.start, some.stop - group.start)
+                for slope, derivative in zip(slopes, derivatives, strict=False):
+                    slope[within] = derivative
+                rows = upstream[some].flatten()
+                for to_gene, derivative in zip(to_genes, derivatives, strict=True):
+                    to_gene += rows @ derivative.flatten(0, 1)
+            rows = upstream[group].reshape(-1, 1)  # bP x 1, which scales what is small
+            scaled = (rows * hidden[group].flatten(0, 1)).to(ctx.dtype)  # bP x H
+            for weight, to_weight, slope in zip(weights, to_weights, slopes, strict=True):
+                product = slope[: group.stop - group.start].flatten(0, 1).to(ctx.dtype)  # bP x G
+                to_states = rows * (product @ weight.to(ctx.dtype))
+                to_hidden[group] += to_states.view_as(to_hidden[group])
+                if ctx.dtype == to_weight.dtype:
+                    to_weight.addmm_(product.T, scaled)
+                else:  # sums are in the precision of the parameters
+                    to_weight += product.T @ scaled
+        to_heads = [each for pair in zip(to_weights, to_genes, strict=False) for each in pair]
+        given = (*to_heads, *to_genes[ctx.n_heads :])
+        return None, None, None, None, None, to_hidden.transpose(0, 1), *given
+
+
+def _at_once(y: torch.Tensor) -> int:
+    """Cells of B x P x G to take through all steps together."""
+    _, n_particles, n_genes = y.shape
+    return max(_AT_ONCE.get(y.device.type, _AT_ONCE["cuda"]) // (n_particles * n_genes), 1)
+
+
+def _split(cells: slice, size: int) -> Iterator[slice]:
+    """Slices of at most so many cells."""
+    for start in range(cells.start, cells.stop, size):
+        yield slice(start, min(start + size, cells.stop))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import partial
 from typing import Literal
 
 import torch
@@ -12,6 +11,7 @@ from torch import nn
 from torch.distributions import Distribution
 from torch.nn import functional as F
 
+from scvi_sams.module._count_terms import count_terms
 from scvi_sams.module._distributions import (
     NegativeBinomial,
     Poisson,
@@ -21,13 +21,12 @@ from scvi_sams.module._effects import inverse_softplus
 from scvi_sams.module._fused import Kernel, fused_log_likelihood
 from scvi_sams.module._kernels import (
     Link,
-    SoftmaxMeans,
-    SoftplusMeans,
-    count_terms,
-    negative_binomial,
-    normal,
-    poisson,
-    zero_inflated_negative_binomial,
+    NegativeBinomialKernel,
+    NormalKernel,
+    PoissonKernel,
+    Softmax,
+    Softplus,
+    ZeroInflatedNegativeBinomialKernel,
 )
 
 
@@ -163,9 +162,9 @@ class CountLikelihood(GeneLikelihood):
         return super().log_likelihood(x, hidden, log_library) + count_terms(x, log_theta)
 
     @property
-    def link(self) -> Link:
+    def link(self) -> type[Link]:
         """From linear outputs to means."""
-        return SoftmaxMeans if self.sums_to_one else SoftplusMeans
+        return Softmax if self.sums_to_one else Softplus
 
     def mean_slope(self, measured: Distribution) -> torch.Tensor:
         """The mean itself: exact for Poisson shares far below one, and near it otherwise."""
@@ -184,7 +183,7 @@ class NegativeBinomialLikelihood(CountLikelihood):
     @property
     def kernel(self) -> Kernel:
         """That of the negative binomial."""
-        return partial(negative_binomial, link=self.link)
+        return NegativeBinomialKernel(self.link)
 
     def forward(self, hidden: torch.Tensor, log_library: torch.Tensor) -> NegativeBinomial:
         """Negative binomial of shape ... x B x G."""
@@ -201,7 +200,7 @@ class ZeroInflatedNegativeBinomialLikelihood(CountLikelihood):
     @property
     def kernel(self) -> Kernel:
         """That of the zero-inflated negative binomial."""
-        return partial(zero_inflated_negative_binomial, link=self.link)
+        return ZeroInflatedNegativeBinomialKernel(self.link)
 
     @property
     def heads(self) -> list[nn.Linear]:
@@ -230,7 +229,7 @@ class PoissonLikelihood(CountLikelihood):
     @property
     def kernel(self) -> Kernel:
         """That of the Poisson."""
-        return partial(poisson, link=self.link)
+        return PoissonKernel(self.link)
 
     def forward(self, hidden: torch.Tensor, log_library: torch.Tensor) -> Poisson:
         """Poisson of shape ... x B x G."""
@@ -260,7 +259,7 @@ class NormalLikelihood(GeneLikelihood):
     @property
     def kernel(self) -> Kernel:
         """That of the normal."""
-        return partial(normal, origin=self.origin, unit=self.unit)
+        return NormalKernel(self.origin, self.unit)
 
     @torch.no_grad()
     def start_at(self, mean: torch.Tensor, sd: torch.Tensor) -> None:
