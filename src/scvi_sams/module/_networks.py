@@ -60,8 +60,8 @@ class Dropout(nn.Module):
             return x
         words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)
         lots = words.random_(-(2**63), None).view(torch.int16)[: x.numel()].view(x.shape)
-        is_kept = lots >= self.dropped - 2**15
-        return x * is_kept * (2**16 / (2**16 - self.dropped))
+        scale = 2**16 / (2**16 - self.dropped)
+        return (x * scale).masked_fill(lots < self.dropped - 2**15, 0.0)
 
 
 class BasalEncoder(nn.Module):
