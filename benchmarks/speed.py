@@ -79,6 +79,9 @@ def step_of(size: dict) -> tuple[Callable[[], None], Callable[[], None]]:
     from scvi_sams.module._module import SAMSVAEModule
     from scvi_sams.train._plan import SAMSTrainingPlan
 
+    # From the first large array that is freed (up to 32 MiB), glibc keeps memory rather than give
+    # it back after every step. In a run there have been such arrays before the first step.
+    torch.empty(31 * 2**20, dtype=torch.uint8)
     device, g, t, p = size["device"], size["genes"], size["perturbations"], size["particles"]
     torch.manual_seed(0)
     module = SAMSVAEModule(
@@ -146,12 +149,7 @@ def timed(work: Callable[[], None], device: str) -> float:
 
 def measure_step(size: dict) -> dict:
     """Median seconds of a step and of its matrix products, in turns."""
-    import torch
-
     step, products = step_of(size)
-    # From the first large array that is freed, glibc keeps memory rather than give it back after
-    # every step. In a run there have been such arrays before the first step.
-    torch.empty(31 * 2**20, dtype=torch.uint8)
     for _ in range(3):
         step(), products()
     rows = [(timed(step, size["device"]), timed(products, size["device"])) for _ in range(20)]

@@ -93,7 +93,7 @@ def test_global_random_state_is_restored(ready, seed):
 
 def test_global_random_state_is_restored_after_an_error(ready):
     before = random_state()
-    with pytest.raises(ValueError, match="`max_epochs` must be at least 1"):
+    with pytest.raises(ValueError, match="`max_epochs` must be an integer of at least 1"):
         fit(ready, train_kwargs={"max_epochs": 0})
     assert random_state() == before
 

@@ -9,6 +9,8 @@ try:
     from scvi.data._constants import (
         _ADATA_MINIFY_TYPE_UNS_KEY,
         _FIELD_REGISTRIES_KEY,
+        _MANAGER_UUID_KEY,
+        _SCVI_UUID_KEY,
         _SETUP_ARGS_KEY,
         _SETUP_METHOD_NAME,
     )
@@ -29,6 +31,8 @@ __all__ = [
     "SAVE_KEYS",
     "_ADATA_MINIFY_TYPE_UNS_KEY",
     "_FIELD_REGISTRIES_KEY",
+    "_MANAGER_UUID_KEY",
+    "_SCVI_UUID_KEY",
     "_SETUP_ARGS_KEY",
     "_SETUP_METHOD_NAME",
     "_de_core",

@@ -8,6 +8,7 @@ from scipy import sparse
 
 import scvi_sams as sams
 from scvi_sams.evaluation._cell_scores import AGREEMENT, DISTANCES
+from scvi_sams.evaluation._means import check_counts
 from scvi_sams.evaluation._scores import DIRECTION
 
 pytestmark = pytest.mark.filterwarnings("ignore:The prediction .* has no control cells")
@@ -651,6 +652,23 @@ def test_infinite_counts_are_refused():
     test = few_cells(np.array([[1, 2], [2, np.inf], [3, 1]]), ["control", "x", "x"])
     with pytest.raises(ValueError, match="X of `observed` does not hold counts: inf is none"):
         sams.evaluate({}, test, **COLUMNS, metrics="rmse")
+
+
+def test_the_last_of_many_values_is_looked_at():
+    counts = np.ones((3, 400_000), dtype=np.float32)
+    check_counts(counts, "X", "")
+    counts[-1, -1] = 0.5
+    with pytest.raises(ValueError, match=r"X does not hold counts: 0[.]5 is none"):
+        check_counts(counts, "X", "")
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"), [("min_cells", "3"), ("max_cells", 1), ("max_cells", 1.5)]
+)
+def test_numbers_of_cells_are_integers(argument, value):
+    test = few_cells(np.array([[1, 2], [2, 3], [3, 1]]), ["control", "x", "x"])
+    with pytest.raises(ValueError, match=f"`{argument}` must be an integer .* it is {value!r}"):
+        sams.evaluate({}, test, **COLUMNS, **{argument: value})
 
 
 def test_a_condition_that_targets_every_gene_has_no_rank():

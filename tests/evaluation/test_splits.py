@@ -234,6 +234,22 @@ def test_a_column_that_is_read_is_not_overwritten(screen, split, arguments, read
     pd.testing.assert_frame_equal(screen.obs, before)
 
 
+def test_labels_are_not_overwritten_by_the_number_of_parts_seen(screen):
+    screen.obs["split_parts_seen"] = screen.obs["perturbation"]
+    columns = COLUMNS | {"perturbation_key": "split_parts_seen"}
+    with pytest.raises(ValueError, match="which the split is made from"):
+        sams.splits.combinations(screen, **columns)
+    assert screen.obs["split_parts_seen"].equals(
+        screen.obs["perturbation"].rename("split_parts_seen")
+    )
+
+
+@pytest.mark.parametrize("share", ["0.3", None, True], ids=repr)
+def test_shares_are_numbers(screen, share):
+    with pytest.raises(ValueError, match="`test_share` must be"):
+        sams.splits.random(screen, test_share=share)
+
+
 def test_an_empty_delimiter_is_refused(screen):
     with pytest.raises(ValueError, match="`delimiter` must not be empty"):
         sams.splits.combinations(screen, **COLUMNS, delimiter="")

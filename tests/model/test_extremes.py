@@ -21,7 +21,6 @@ def screen(counts=None, perturbations=None, **columns):
     counts = rng.poisson(2.0, (N_CELLS, N_GENES)) + 1 if counts is None else counts
     obs = {"perturbation": perturbations or labels(len(counts)), **columns}
     names = [f"c{cell}" for cell in range(len(counts))]
-    counts = counts.astype(np.float32) if counts.dtype == int else counts
     return ad.AnnData(counts, obs=pd.DataFrame(obs, index=names))
 
 

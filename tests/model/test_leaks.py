@@ -9,7 +9,7 @@ import pytest
 
 import scvi_sams as sams
 from scvi_sams.benchmark import ModelPredictor
-from tests.conftest import FEW_STEPS, MODELS, SMALL, trained
+from tests.conftest import FEW_STEPS, MODELS, SMALL, set_up, trained
 
 FITS = """
 import gc, logging
@@ -40,7 +40,7 @@ for number in range(200):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_200_fits_take_no_more_memory_than_50():
     command = [sys.executable, "-W", "ignore", "-c", FITS]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -71,3 +71,27 @@ def test_a_predictor_takes_its_copy_of_the_cells_along(screen):
     gc.collect()
     assert cells() is None
     assert set(sams.SAMSVAE._setup_adata_manager_store) == before
+
+
+def test_a_predictor_leaves_data_that_was_set_up_before_as_it_was(screen):
+    set_up(screen)
+    predictor = ModelPredictor(sams.SAMSVAE, train=FEW_STEPS, **SMALL)
+    predictor.fit(screen, perturbation_key="perturbation", control="control")
+    sams.SAMSVAE(screen, **SMALL)
+    first = predictor.model
+    predictor.fit(screen, perturbation_key="perturbation", control="control")
+    del first
+    gc.collect()
+    sams.SAMSVAE(screen, **SMALL)
+    assert predictor.model.adata.uns["_scvi_uuid"] in sams.SAMSVAE._setup_adata_manager_store
+
+
+def test_what_is_set_up_while_a_model_reads_other_cells_stays(screen):
+    set_up(screen)
+    model = sams.SAMSVAE(screen, **SMALL)
+    other, query = screen.copy(), screen.copy()
+    before = set(model._own_managers())
+    with model._reading(query):
+        set_up(other)
+    sams.SAMSVAE(other, **SMALL)
+    assert set(model._own_managers()) == before

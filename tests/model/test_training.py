@@ -155,11 +155,20 @@ def test_small_screens_warn_of_nothing(screen):
         assert trained(screen).is_trained
 
 
-@pytest.mark.parametrize("name", ["max_epochs", "batch_size"])
-def test_lengths_must_be_positive(screen, name):
+@pytest.mark.parametrize("value", [0, 1.5, True, "3", float("nan")], ids=repr)
+@pytest.mark.parametrize("name", ["max_epochs", "batch_size", "early_stopping_patience"])
+def test_lengths_are_integers_above_zero(screen, name, value):
     set_up(screen)
-    with pytest.raises(ValueError, match=f"`{name}` must be at least 1; it is 0"):
-        sams.SAMSVAE(screen, **SMALL).train(**{name: 0})
+    said = f"`{name}` must be an integer of at least 1; it is {value!r}"
+    with pytest.raises(ValueError, match=said):
+        sams.SAMSVAE(screen, **SMALL).train(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["train_size", "validation_size"])
+def test_shares_of_cells_are_numbers(screen, name):
+    set_up(screen)
+    with pytest.raises(ValueError, match=f"`{name}` must be .*; it is '0.9'"):
+        sams.SAMSVAE(screen, **SMALL).train(**{name: "0.9"})
 
 
 def test_arguments_may_be_given_by_position_as_in_scvi_tools(screen):

@@ -150,20 +150,16 @@ def test_extreme_outputs_stay_finite(kind):
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
-@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode, torch.enable_grad])
-def test_nothing_is_kept_without_gradients(context):
-    likelihood, (x, log_library, hidden) = likelihood_of(("nb", "gene", True)), cells()
-    kept = []
-    with context(), torch.autograd.graph.saved_tensors_hooks(kept.append, lambda tensor: tensor):
-        found = fused_log_likelihood(
-            likelihood.kernel,
-            x,
-            log_library,
-            hidden,
-            likelihood.heads,
-            [likelihood.log_dispersion],
-        )
-    assert bool(kept) == found.requires_grad == (context is torch.enable_grad)
+def test_backward_within_autocast_sums_in_the_precision_of_the_parameters():
+    likelihood = likelihood_of(("nb", "gene", True), torch.float32)
+    x, log_library, hidden = cells(torch.float32)
+    found = []
+    for is_on in (True, False):
+        with torch.autocast("cpu", torch.bfloat16):
+            value = likelihood.log_likelihood(x, hidden, log_library).sum()
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_on):
+            found.append(torch.autograd.grad(value, list(likelihood.parameters())))
+    torch.testing.assert_close(*found)
 
 
 @pytest.mark.parametrize("log_theta", [-20.0, 0.0, 2.9, 3.1, 6.0, 10.0, 16.0])

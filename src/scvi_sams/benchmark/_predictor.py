@@ -10,6 +10,7 @@ import pandas as pd
 from scvi import settings
 
 from scvi_sams._random_state import random_state_restored
+from scvi_sams._scvi import _MANAGER_UUID_KEY, _SCVI_UUID_KEY
 from scvi_sams.data._names import as_tuple
 from scvi_sams.data._sources import obs_column
 
@@ -177,12 +178,7 @@ class ModelPredictor:
         with random_state_restored():
             settings.seed = seed
             self.model = self.model_class(adata, **self.settings)
-            # scvi-tools would keep this copy of the cells for as long as Python runs
-            store, uuid = (
-                self.model._setup_adata_manager_store,
-                self.model.adata_manager.adata_uuid,
-            )
-            weakref.finalize(self.model, store.pop, uuid, None).atexit = False
+            self._take_cells_along()
             try:
                 self.model.train(split_key=split_key, **self.train)
             except SystemExit as error:  # what Lightning makes of an interruption
@@ -218,6 +214,8 @@ class ModelPredictor:
             split = obs_column(adata, split_key, "split_key")
             adata = adata[split.isin(["train", "val"]).to_numpy()]
         adata = adata.copy()
+        for key in (_SCVI_UUID_KEY, _MANAGER_UUID_KEY):  # of the data that was given
+            adata.uns.pop(key, None)
         self.model_class.setup_anndata(
             adata,
             perturbation_key=perturbation_key,
@@ -318,6 +316,13 @@ class ModelPredictor:
         """
         adata = self.set_up(adata, **columns)
         self.model = self.model_class.load(str(folder), adata)
+        self._take_cells_along()
+
+    def _take_cells_along(self) -> None:
+        """Let the copy of the cells go with the model; scvi-tools would keep it."""
+        store = self.model._setup_adata_manager_store
+        uuid = self.model.adata_manager.adata_uuid
+        weakref.finalize(self.model, store.pop, uuid, None).atexit = False
 
 
 def _labelled(cells: AnnData, key: str) -> AnnData:

@@ -16,6 +16,7 @@ from scvi.dataloaders import AnnDataLoader, DataSplitter
 
 from scvi_sams.data._blocks import Rows, in_order, n_batches, shuffled
 from scvi_sams.data._disk import is_on_disk, read
+from scvi_sams.module._numbers import is_number
 
 if TYPE_CHECKING:
     from scvi.data import AnnDataManager
@@ -146,11 +147,11 @@ def check_sizes(train_size: float | None, validation_size: float | None) -> None
     ValueError
         If one is no share, or they add up to more than 1.
     """
-    if train_size is not None and not 0 < train_size <= 1:
+    if train_size is not None and not (is_number(train_size) and 0 < train_size <= 1):
         raise ValueError(f"`train_size` must be above 0 and at most 1; it is {train_size!r}.")
     if validation_size is None:
         return
-    if not 0 <= validation_size < 1:
+    if not is_number(validation_size) or not 0 <= validation_size < 1:
         raise ValueError(
             f"`validation_size` must be at least 0 and less than 1; it is {validation_size!r}."
         )

@@ -31,9 +31,9 @@ def resembling(name: str, known: Iterable[str]) -> list[str]:
     return matches or get_close_matches(name, known, n=3, cutoff=0.5)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: object, known: Iterable[str]) -> str:
     """Say which known names resemble ``name``: ``; nearest: 'b', 'c'``, or nothing at all."""
-    matches = resembling(name, known)
+    matches = resembling(str(name), known)
     return f"; nearest: {listed(matches)}" if matches else ""
 
 

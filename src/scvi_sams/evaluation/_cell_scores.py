@@ -46,7 +46,7 @@ class Projection:
         some = _dense(cells.any_cells(_MOST_FOR_PCA, seed))
         n = min(_MOST_COMPONENTS, len(some) - 1, some.shape[1])
         with np.errstate(invalid="ignore"):  # shares of the variance, of equal cells without any
-            pca = PCA(n, random_state=seed).fit(some)
+            pca = PCA(n, random_state=seed % 2**32).fit(some)
         return cls(pca.mean_, pca.components_.T)
 
     def __call__(self, cells: LogCells) -> Array:

@@ -156,6 +156,8 @@ def evaluate(
         prediction are from observed control cells, or contexts of a transfer split are pooled.
     """
     check_whole(seed, "seed")
+    check_whole(min_cells, "min_cells")
+    check_whole(max_cells, "max_cells", least=2)
     check_whole(n_bootstrap, "n_bootstrap")
     models = dict(predicted) if isinstance(predicted, Mapping) else {"model": predicted}
     check_are_cells(models, observed, training)

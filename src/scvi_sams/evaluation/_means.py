@@ -13,6 +13,7 @@ Array = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.floating[Any]]
 
 TARGET_SUM = 1e4
+_AT_ONCE = 2**20  # values that are looked at together
 COUNTS, LOG1P_CP10K = "counts", "log1p counts per 10,000"
 _CELLS_AT_ONCE, _GROUPS_AT_ONCE = 1024, 256
 _ROUNDING = 1e-12  # of a sum of squares, nothing less is a variance
@@ -38,7 +39,7 @@ def log_normalized(counts: Any) -> Any:
 
 
 def check_counts(counts: Any, where: str, remedy: str) -> None:
-    """Check that values are counts, by the first of them.
+    """Check that values are counts.
 
     Raises
     ------
@@ -46,10 +47,13 @@ def check_counts(counts: Any, where: str, remedy: str) -> None:
         If some are negative, infinite or no whole numbers.
     """
     values = counts.data if sparse.issparse(counts) else np.asarray(counts)
-    some = np.asarray(values).ravel()[:100_000]
-    is_none = ~((some >= 0) & np.isfinite(some) & (some == np.round(some)))
-    if is_none.any():
-        raise ValueError(f"{where} does not hold counts: {some[is_none][0]:g} is none. {remedy}")
+    values = np.asarray(values).ravel()
+    for start in range(0, len(values), _AT_ONCE):
+        some = values[start : start + _AT_ONCE]
+        is_none = ~((some >= 0) & np.isfinite(some) & (some == np.round(some)))
+        if is_none.any():
+            wrong = some[is_none][0]
+            raise ValueError(f"{where} does not hold counts: {wrong:g} is none. {remedy}")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from scvi_sams.data._names import as_tuple
 from scvi_sams.evaluation._condition_table import column
-from scvi_sams.module._numbers import check_whole
+from scvi_sams.module._numbers import check_whole, is_number
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -38,8 +38,11 @@ def write_split(
         If no cell is left to train on, or none to test on, or the column to write is one that
         the split was made from.
     """
+    if not isinstance(key_added, str):
+        raise ValueError(f"`key_added` must be the name of a column; it is {key_added!r}.")
     names = ("perturbation_key", "batch_key", "covariate_keys", "stratify_keys")
-    if key_added in {key for name in names for key in as_tuple(settings.get(name))}:
+    read = {key for name in names for key in as_tuple(settings.get(name))}
+    if read & {key_added, f"{key_added}_parts_seen"}:
         raise ValueError(
             f"`key_added` is {key_added!r}, which the split is made from; it would be lost. Name "
             "another column."
@@ -128,5 +131,5 @@ def check_shares(**shares: float) -> None:
         If one is not.
     """
     for name, share in shares.items():
-        if not 0 <= share < 1:
+        if not is_number(share) or not 0 <= share < 1:
             raise ValueError(f"`{name}` must be at least 0 and less than 1; it is {share!r}.")

@@ -15,6 +15,7 @@ from mudata import MuData
 from scvi import REGISTRY_KEYS as SCVI_KEYS
 
 from scvi_sams._constants import REGISTRY_KEYS
+from scvi_sams._scvi import _SCVI_UUID_KEY
 from scvi_sams.model._conditions import Condition, ConditionsMixin
 from scvi_sams.model._covariate_values import CovariateValuesMixin
 from scvi_sams.model._latent import LatentStateMixin
@@ -127,14 +128,14 @@ class SimulationMixin(ConditionsMixin, CovariateValuesMixin, LatentStateMixin):
             raise ValueError("The data that was given has no cells; choose some.")
         own: tuple[Any, Any] = self.adata, self.adata_manager
         stores = [self._setup_adata_manager_store, self._own_managers()]
-        known = [set(store) for store in stores]
+        cells = _shallow_copy(adata)
+        cells.uns.pop(_SCVI_UUID_KEY, None)  # of the data that was given
         try:
-            yield self._validate_anndata(_shallow_copy(adata))
+            yield self._validate_anndata(cells)
         finally:
             self._adata, self._adata_manager = own
-            for store, before in zip(stores, known, strict=True):
-                for uuid in set(store) - before:
-                    del store[uuid]
+            for store in stores:
+                store.pop(cells.uns.get(_SCVI_UUID_KEY), None)
 
     @torch.inference_mode()
     def _basal_cells(

@@ -26,6 +26,7 @@ from scvi_sams.data._sources import obs_column
 from scvi_sams.data._statistics import training_statistics
 from scvi_sams.model._calibration import CalibrationMixin
 from scvi_sams.model._observed import names_hash
+from scvi_sams.module._numbers import check_whole
 from scvi_sams.train._best_weights import KeepBestWeights
 from scvi_sams.train._checkpoint import Checkpoints
 from scvi_sams.train._distributed import check_common_split, data_parallel, n_processes
@@ -148,9 +149,13 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
             If more memory will be taken than is free, a perturbation has no training cell, or
             training ends while the bound still rises.
         """
-        for name, value in [("max_epochs", max_epochs), ("batch_size", batch_size)]:
-            if value is not None and value < 1:
-                raise ValueError(f"`{name}` must be at least 1; it is {value}.")
+        check_whole(batch_size, "batch_size", least=1)
+        for name, value in [
+            ("max_epochs", max_epochs),
+            ("early_stopping_patience", early_stopping_patience),
+        ]:
+            if value is not None:
+                check_whole(value, name, least=1)
         check_sizes(train_size, validation_size)
         if resume and checkpoint_dir is None:
             raise ValueError("`resume=True` goes on from a checkpoint; name its `checkpoint_dir`.")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
 
-_LOG_LARGE = math.log(20)
+_LARGE = 20
 
 
 def count_terms(x: torch.Tensor, log_theta: torch.Tensor | None) -> torch.Tensor:
@@ -62,21 +61,22 @@ class _LogRising(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, log_theta: torch.Tensor, gene: torch.Tensor | None
     ) -> torch.Tensor:
         theta = torch.exp(log_theta)
-        ctx.shape, start, start_slope = log_theta.shape, torch.lgamma(theta), torch.digamma(theta)
-        if gene is not None:
-            log_theta, theta = log_theta[gene], theta[gene]
-        ctx.save_for_backward(x, log_theta, theta, gene, start_slope)
-        found = torch.lgamma(x + theta).sub_(_at(start, gene)).sub_(x * log_theta)
-        return _where_large(log_theta, found, _series, x, theta)
+        start, log_theta_at, theta_at = (
+            _at(each, gene) for each in (torch.lgamma(theta), log_theta, theta)
+        )
+        ctx.save_for_backward(x, theta, theta_at, gene)
+        found = torch.lgamma(x + theta_at).sub_(start).sub_(x * log_theta_at)
+        return _where_large(found, _series, x, theta_at)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, log_theta, theta, gene, start_slope = ctx.saved_tensors
-        slope = torch.digamma(x + theta).sub_(_at(start_slope, gene)).mul_(theta).sub_(x)
-        slope = _where_large(log_theta, slope, _slope_of_series, x, theta) * upstream
+        x, theta, theta_at, gene = ctx.saved_tensors
+        slope = torch.digamma(x + theta_at).sub_(_at(torch.digamma(theta), gene))
+        slope = _where_large(slope.mul_(theta_at).sub_(x), _slope_of_series, x, theta_at)
+        slope = slope * upstream
         if gene is not None:
-            slope = slope.new_zeros(ctx.shape).index_add_(0, gene, slope)
+            slope = torch.zeros_like(theta).index_add_(0, gene, slope)
         return None, slope, None
 
 
@@ -85,14 +85,13 @@ def _at(of_genes: torch.Tensor, gene: torch.Tensor | None) -> torch.Tensor:
 
 
 def _where_large(
-    log_theta: torch.Tensor,
     found: torch.Tensor,
     otherwise: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     x: torch.Tensor,
     theta: torch.Tensor,
 ) -> torch.Tensor:
     """Replace in place what was found where θ is large."""
-    is_large = log_theta > _LOG_LARGE
+    is_large = theta > _LARGE
     if is_large.any():
         found[is_large] = otherwise(x.expand_as(theta)[is_large], theta[is_large])
     return found

@@ -101,8 +101,10 @@ class ElboMixin(nn.Module):
         """Log likelihood and divergence of the basal state, each P x B."""
         qz = inference_outputs[MODULE_KEYS.QZ_BASAL]
         assert isinstance(qz, Normal)
-        squares = (qz.loc.square() + qz.scale.square() - 1).sum(-1)
-        kl_z = 0.5 * squares - torch.log(qz.scale).sum(-1)  # from N(0, I)
+        # from N(0, I), in single precision at least
+        precision = torch.promote_types(qz.loc.dtype, torch.float32)
+        loc, scale = qz.loc.to(precision), qz.scale.to(precision)
+        kl_z = 0.5 * (loc.square() + scale.square() - 1).sum(-1) - torch.log(scale).sum(-1)
         px = generative_outputs[SCVI_MODULE_KEYS.PX_KEY]
         log_px = px.log_likelihood(tensors[SCVI_KEYS.X_KEY])
         n_cells = kl_z.shape[-1]

@@ -23,11 +23,11 @@ from torch.nn import functional as F
 Grads: TypeAlias = tuple[torch.Tensor, ...]
 
 _AT_ONCE = {"cpu": 2**18, "cuda": 2**24}  # elements: what a CPU's cache holds, what fills a GPU
-_ROWS = 1280  # of what is multiplied backward: with fewer, products take longer per row
+BACKWARD_ROWS = 1280  # particles × cells of a product: with fewer it takes longer per row
 
 
 class Kernel(Protocol):
-    """What is done with a cell: f, and its derivatives.
+    """What is done with a cell: f, and its derivatives, of as many parameters as a kernel has.
 
     Both take counts (B x 1 x G), log libraries (B x 1 x 1), parameters of heads (each B x P x G)
     and parameters of genes (each of shape G).
@@ -73,7 +73,7 @@ def fused_log_likelihood(
     tensors = [tensor for head in heads for tensor in (head.weight, head.bias)]
     particles = hidden.unsqueeze(0) if hidden.ndim == 2 else hidden  # P x B x H
     found = _FusedLogLikelihood.apply(
-        kernel, torch.is_grad_enabled(), len(heads), x, log_library, particles, *tensors, *of_genes
+        kernel, len(heads), x, log_library, particles, *tensors, *of_genes
     )
     return found.squeeze(0) if hidden.ndim == 2 else found
 
@@ -83,7 +83,6 @@ class _FusedLogLikelihood(torch.autograd.Function):
     def forward(
         ctx: Any,
         kernel: Kernel,
-        is_grad_enabled: bool,  # which it never is in here
         n_heads: int,
         x: torch.Tensor,
         log_library: torch.Tensor,
@@ -93,12 +92,12 @@ class _FusedLogLikelihood(torch.autograd.Function):
         weights, biases = tensors[: 2 * n_heads : 2], tensors[1 : 2 * n_heads : 2]
         of_genes = tensors[2 * n_heads :]
         of_cells = hidden.transpose(0, 1).contiguous()  # B x P x H
-        products = [
-            F.linear(of_cells, weight, bias) for weight, bias in zip(weights, biases, strict=True)
-        ]
-        ctx.dtype = products[0].dtype  # autocast's, if that is on
-        left = [product.to(weights[0].dtype) for product in products]  # B x P x G
-        del products
+        left = []  # B x P x G
+        for weight, bias in zip(weights, biases, strict=True):
+            product = F.linear(of_cells, weight, bias)
+            ctx.dtype = product.dtype  # autocast's, if that is on
+            left.append(product.to(weight.dtype))
+        del product
         x, log_library = x.unsqueeze(1), log_library.unsqueeze(1)
         found = left[0].new_empty(left[0].shape[:2])  # B x P
         # sums over genes are in the precision of the parameters
@@ -106,14 +105,18 @@ class _FusedLogLikelihood(torch.autograd.Function):
             for some in _split(slice(0, len(x)), _at_once(left[0])):
                 parameters = [each[some] for each in left]  # b x P x G
                 found[some] = kernel.value(x[some], log_library[some], *parameters, *of_genes)
-        if is_grad_enabled and any(ctx.needs_input_grad):
-            ctx.kernel, ctx.n_heads, ctx.n_of_genes = kernel, n_heads, len(of_genes)
-            ctx.save_for_backward(x, log_library, of_cells, *weights, *of_genes, *left)
+        ctx.kernel, ctx.n_heads, ctx.n_of_genes = kernel, n_heads, len(of_genes)
+        ctx.save_for_backward(x, log_library, of_cells, *weights, *of_genes, *left)
         return found.T
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        with torch.autocast(upstream.device.type, enabled=False):  # ctx.dtype says what is cast
+            return _FusedLogLikelihood._backward(ctx, upstream)
+
+    @staticmethod
+    def _backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, log_library, hidden, *rest = ctx.saved_tensors
         weights, rest = rest[: ctx.n_heads], rest[ctx.n_heads :]
         of_genes, left = rest[: ctx.n_of_genes], rest[ctx.n_of_genes :]
@@ -121,7 +124,7 @@ class _FusedLogLikelihood(torch.autograd.Function):
         to_hidden = torch.zeros_like(hidden)
         to_weights = [torch.zeros_like(weight) for weight in weights]
         to_genes = [x.new_zeros(x.shape[-1]) for _ in (*weights, *of_genes)]
-        together = min(max(_ROWS // hidden.shape[1], _at_once(left[0])), len(x))
+        together = max(BACKWARD_ROWS // hidden.shape[1], _at_once(left[0]))
         slopes = [torch.empty_like(each[:together]) for each in left]
         for group in _split(slice(0, len(x)), together):
             for some in _split(group, _at_once(left[0])):
@@ -134,7 +137,7 @@ class _FusedLogLikelihood(torch.autograd.Function):
                 rows = upstream[some].flatten()
                 for to_gene, derivative in zip(to_genes, derivatives, strict=True):
                     to_gene += rows @ derivative.flatten(0, 1)
-            rows = upstream[group].reshape(-1, 1)  # bP x 1, which scales what is small
+            rows = upstream[group].reshape(-1, 1)  # bP x 1; scales arrays of H, not of G
             scaled = (rows * hidden[group].flatten(0, 1)).to(ctx.dtype)  # bP x H
             for weight, to_weight, slope in zip(weights, to_weights, slopes, strict=True):
                 product = slope[: group.stop - group.start].flatten(0, 1).to(ctx.dtype)  # bP x G
@@ -146,7 +149,7 @@ class _FusedLogLikelihood(torch.autograd.Function):
                     to_weight += product.T @ scaled
         to_heads = [each for pair in zip(to_weights, to_genes, strict=False) for each in pair]
         given = (*to_heads, *to_genes[ctx.n_heads :])
-        return None, None, None, None, None, to_hidden.transpose(0, 1), *given
+        return None, None, None, None, to_hidden.transpose(0, 1), *given
 
 
 def _at_once(y: torch.Tensor) -> int:

@@ -129,8 +129,8 @@ class ZeroInflatedNegativeBinomialKernel:
         \log\{\kappa 1[x = 0] + (1 - \kappa) \mathrm{NB}(x)\}
 
     Its derivatives are those of the negative binomial times the probability that the count was
-    kept, :math:`\sigma(\log\mathrm{NB}(0) - \psi)` where x is zero, and by ψ one minus that
-    probability and κ. What is left in the place of y is :math:`\mu / \theta`.
+    kept, :math:`r = \sigma(\log\mathrm{NB}(0) - \psi)` where x is zero and 1 elsewhere, and
+    :math:`1 - r - \kappa` by ψ. What is left in the place of y is :math:`\mu / \theta`.
     """
 
     link: type[Link]

@@ -35,19 +35,19 @@ class ResidualTrunk(nn.Module):
 
 
 class Dropout(nn.Module):
-    r"""Set a share of the inputs to zero in training, and scale up the others.
+    r"""Set a share of the inputs to zero in training, and scale the others up.
 
     .. math::
         x_j \leftarrow \frac{x_j 1[u_j \ge p]}{1 - p}, \qquad
         u_j \sim \mathrm{Uniform}\{0, 2^{-16}, \dots, 1 - 2^{-16}\}
 
-    as torch's does, but for p in multiples of :math:`2^{-16}`: four inputs share a random number,
-    which on a CPU are drawn one by one and then would be a tenth of a training step.
+    where p is rounded to a multiple of :math:`2^{-16}`. One random number of 64 bits serves four
+    inputs: a CPU draws them one by one, and one for each input would take a tenth of a step.
 
     Parameters
     ----------
     rate
-        Share p, between 0 and 1.
+        Share p, at least 0 and less than 1.
     """
 
     def __init__(self, rate: float) -> None:
@@ -55,7 +55,7 @@ class Dropout(nn.Module):
         self.dropped = min(round(rate * 2**16), 2**16 - 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The same in evaluation."""
+        """Inputs with dropout, of any shape; as they are in evaluation."""
         if not self.training or not self.dropped:
             return x
         words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)

@@ -10,6 +10,9 @@ import psutil
 import torch
 from lightning.pytorch.callbacks import Callback
 from scvi import settings
+from torch import nn
+
+from scvi_sams.module._fused import BACKWARD_ROWS
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -22,12 +25,18 @@ _N_BATCHES = 5  # arrays of cells × genes: the mini-batch as it is read, moved 
 _N_SQUARES = 6  # arrays of hidden units × hidden units, of double precision
 # bytes per gene that calibration takes: of simulated cells, and of each condition's effects
 _OF_CELLS, _OF_CONDITION = 100_000, 800
+_OF_GPU = 2**30  # bytes between, of the cells that the likelihood takes at once on a GPU
 _CONTROL_GROUP = Path("/proc/self/cgroup")
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
-# folder of each version of control groups; files of their limit and use; cached files of the use
+# folder of each version of control groups; files of their limit and use; names of cached files
 _VERSIONS = {
-    "0::": ("", "memory.max", "memory.current", "inactive_file"),
-    "memory:": ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    "0::": ("", "memory.max", "memory.current", ("inactive_file", "active_file")),
+    "memory:": (
+        "memory",
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        ("total_inactive_file", "total_active_file"),
+    ),
 }
 
 
@@ -35,12 +44,13 @@ class TrainingMemory(NamedTuple):
     r"""Estimate of the memory that training takes at its peak, on top of the data.
 
     .. math::
-        6 W + \max\{4 B G (P (A + 1) + 5), \; G (a + b C) + 48 H^2\}
+        6 W + \max\{4 G (B (L P + 5) + L \min\{P B, 1280\}), \; G (a + b C) + 48 H^2\}
 
-    bytes for weights of W bytes, mini-batches of B cells, G genes, P particles, a likelihood
-    with A parameters per gene and cell, and calibration on C conditions after training, with H
-    hidden units. Numbers of copies are counted in the code; a = 100,000 and b = 800 bytes lie
-    above measured peaks.
+    bytes for weights of W bytes, mini-batches of B cells, G genes, P particles, L layers whose
+    outputs are genes, and calibration on C conditions after training, with H hidden units.
+    Numbers of copies are counted in the code; a = 100,000 and b = 800 bytes lie above measured
+    peaks. A GB comes to it on a GPU, where the likelihood takes more cells at once. L counts a
+    layer of dispersions of counts twice: the terms without means take it too.
 
     Attributes
     ----------
@@ -58,20 +68,22 @@ class TrainingMemory(NamedTuple):
     ) -> TrainingMemory:
         """Estimate for a module, and mini-batches and conditions of those numbers."""
         weights = sum(weight.numel() * weight.element_size() for weight in module.parameters())
-        likelihood = module.likelihood
-        n_parameters = len(likelihood.heads) + isinstance(likelihood.log_dispersion, torch.Tensor)
-        n_arrays = module.n_particles * (n_parameters + 1) + _N_BATCHES
+        likelihood, n_rows = module.likelihood, module.n_particles * batch_size
+        is_twice = likelihood.is_of_counts and isinstance(likelihood.log_dispersion, nn.Linear)
+        n_layers = len(likelihood.heads) + is_twice
+        rows = n_layers * (n_rows + min(n_rows, BACKWARD_ROWS)) + _N_BATCHES * batch_size
         return cls(
             weights=_N_COPIES * weights,
-            step=_FLOAT * batch_size * n_genes * n_arrays,
+            step=_FLOAT * n_genes * rows,
             calibration=n_genes * (_OF_CELLS + _OF_CONDITION * n_conditions)
             + _N_SQUARES * _DOUBLE * likelihood.to_genes.in_features**2,
         )
 
     def on(self, device: torch.device) -> int:
         """Bytes of that device, which on a GPU do not hold the calibration."""
-        other = self.calibration if device.type == "cpu" else 0
-        return self.weights + max(self.step, other)
+        if device.type == "cpu":
+            return self.weights + max(self.step, self.calibration)
+        return self.weights + self.step + _OF_GPU
 
 
 class WarnOfMemory(Callback):
@@ -115,10 +127,12 @@ def free_memory(device: torch.device) -> int | None:
     system put the process in, if that has less.
     """
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        # what torch holds in reserve is free to it
+        reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + reserve
     if device.type != "cpu":
         return None
-    return min([psutil.virtual_memory().available, *_left_in_control_groups()])
+    return max(min([psutil.virtual_memory().available, *_left_in_control_groups()]), 0)
 
 
 def _left_in_control_groups() -> list[int]:
@@ -129,23 +143,23 @@ def _left_in_control_groups() -> list[int]:
         return []
     left = []
     for line in lines:
-        for version, (kind, *files) in _VERSIONS.items():
+        for version, (kind, of_limit, of_use, of_cached) in _VERSIONS.items():
             _, found, path = line.rpartition(version)
             if found:
                 root = _CONTROL_GROUPS / kind
                 folder = root / path.strip("/")
                 groups = [one for one in (folder, *folder.parents) if one.is_relative_to(root)]
-                left += [_left_in(group, *files) for group in groups]
+                left += [_left_in(group, of_limit, of_use, of_cached) for group in groups]
     return [one for one in left if one is not None]
 
 
-def _left_in(group: Path, of_limit: str, of_use: str, of_cached: str) -> int | None:
+def _left_in(group: Path, of_limit: str, of_use: str, of_cached: tuple[str, ...]) -> int | None:
     """Bytes up to the limit of a control group; files that are merely cached count as free."""
     try:
         limit, used = (int((group / name).read_text()) for name in (of_limit, of_use))
         statistics = dict(
             line.split() for line in (group / "memory.stat").read_text().splitlines()
         )
-        return limit - used + int(statistics.get(of_cached, 0))
+        return limit - used + sum(int(statistics.get(name, 0)) for name in of_cached)
     except (OSError, ValueError):  # not visible from here, or without a limit
         return None
