@@ -351,7 +351,7 @@ def test_more_cells_converge(screen):
         return np.std(
             [
                 model.get_average_treatment_effects("pert_0", n_samples=n_samples, seed=seed).X[0]
-                for seed in range(8)
+                for seed in range(32)  # of 8, a spread is off by a third
             ],
             axis=0,
         ).mean()
