@@ -217,6 +217,17 @@ def test_what_is_no_cells_is_refused(screens, of):
         sams.evaluate({"mine": predicted}, observed, training=training, **COLUMNS, **FAST)
 
 
+@pytest.mark.parametrize("lacks", ["X", "cells"])
+@pytest.mark.parametrize("of", ["the prediction 'mine'", "`observed`", "`training`"])
+def test_empty_data_is_refused(screens, of, lacks):
+    training, test = screens
+    given = {"the prediction 'mine'": cells_of(test), "`observed`": test, "`training`": training}
+    given[of] = given[of][:0].copy() if lacks == "cells" else ad.AnnData(obs=given[of].obs)
+    predicted, observed, training = given.values()
+    with pytest.raises(ValueError, match=f"The AnnData for {of} has no {lacks}"):
+        sams.evaluate({"mine": predicted}, observed, training=training, **COLUMNS, **FAST)
+
+
 def test_intervals_hold_the_mean_and_the_verdict_names_winners(found):
     known = found.summary.dropna()
     inside = (known["lower"] <= known["mean"] + 1e-9) & (known["mean"] <= known["upper"] + 1e-9)

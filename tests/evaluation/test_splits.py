@@ -251,7 +251,7 @@ def test_shares_are_numbers(screen, share):
 
 
 def test_an_empty_delimiter_is_refused(screen):
-    with pytest.raises(ValueError, match="`delimiter` must not be empty"):
+    with pytest.raises(ValueError, match="`delimiter` must be text that is not empty"):
         sams.splits.combinations(screen, **COLUMNS, delimiter="")
 
 

@@ -53,13 +53,16 @@ def changes(before: Prints, after: Prints, additions: tuple[str, ...] = ()) -> l
 def _of_container(data: ad.AnnData | MuData, path: str) -> Prints:
     found: Prints = {f"{path}/view": data.is_view}
     parts: dict[str, Any] = {"obs": data.obs, "var": data.var}
-    parts |= {"obsm": dict(data.obsm), "uns": dict(data.uns)}
+    parts |= {"obsm": dict(data.obsm), "varm": dict(data.varm), "uns": dict(data.uns)}
     if isinstance(data, MuData):
         for name, modality in data.mod.items():
             found |= fingerprint(modality, f"{path}mod.{name}.")
     else:
         on_disk = data.isbacked
         parts |= {"X": data.X[:] if on_disk else data.X, "layers": dict(data.layers)}
+        parts |= {"obsp": dict(data.obsp), "varp": dict(data.varp)}
+        if data.raw is not None:
+            parts |= {"raw.X": data.raw.X, "raw.var": data.raw.var}
     for name, part in parts.items():
         found |= fingerprint(part, f"{path}{name}")
     return found

@@ -123,6 +123,27 @@ def naive_energy(x: np.ndarray, y: np.ndarray) -> float:
     return 2 * mean(x, y, n * m) - mean(x, x, n * (n - 1)) - mean(y, y, m * (m - 1))
 
 
+def naive_mmd(x: np.ndarray, y: np.ndarray, gamma: float) -> float:
+    """Squared discrepancy of two sets of cells."""
+
+    def mean(a: np.ndarray, b: np.ndarray, is_same: bool) -> float:
+        values = [
+            np.exp(-gamma * np.sum((s - t) ** 2))
+            for i, s in enumerate(a)
+            for j, t in enumerate(b)
+            if not (is_same and i == j)
+        ]
+        return float(np.mean(values))
+
+    return mean(x, x, True) + mean(y, y, True) - 2 * mean(x, y, False)
+
+
+def naive_median(x: np.ndarray, y: np.ndarray) -> float:
+    """Median squared distance of two of all cells."""
+    cells = [*x, *y]
+    return float(np.median([np.sum((s - t) ** 2) for i, s in enumerate(cells) for t in cells[:i]]))
+
+
 def naive_variance(x: np.ndarray) -> float:
     """Variance between conditions, over all genes."""
     return float(np.sum(np.var(x, axis=0)))

@@ -126,3 +126,16 @@ def evaluations(draw: st.DrawFn) -> tuple[Side, Side, dict[str, Any]]:
     if draw(rarely(8)):
         predicted = observed
     return predicted, observed, {"min_cells": draw(st.sampled_from([1, 1, 2]))}
+
+
+def training_of(predicted: Side, observed: Side, seed: int, has_all: bool) -> Side:
+    """Counts of cells to train on, of all conditions of both sides or of one of them."""
+    rng = np.random.default_rng(seed)
+    genes = list(dict.fromkeys([*predicted.adata.var_names, *observed.adata.var_names]))
+    kinds = sorted({*predicted.labels, *observed.labels} - {CONTROL})
+    labels = [CONTROL, *(kinds if has_all else kinds[:1])] * 2
+    values = rng.poisson(3.0, (len(labels), len(genes))).astype(float)
+    adata = ad.AnnData(values.astype(np.float32), obs={"p": labels})
+    adata.obs_names = [f"training {i}" for i in range(len(labels))]
+    adata.var_names = genes
+    return Side(adata, values, COUNTS, "fine")

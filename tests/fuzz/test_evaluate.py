@@ -8,12 +8,12 @@ import scvi_sams as sams
 from scvi_sams.evaluation._cell_scores import AGREEMENT, DISTANCES
 from scvi_sams.evaluation._scores import DIRECTION
 from tests.fuzz.harness import ask, fuzzed
-from tests.fuzz.screens import CONTROL, LOGS, evaluations
+from tests.fuzz.profiles import naive_cosine, naive_r2
+from tests.fuzz.screens import CONTROL, LOGS, evaluations, training_of
 
 # ties of these are decided by rounding, which the order of genes changes
 RANKS = ("rank", "rank_of_truth")
 OF_MEANS = [name for name in DIRECTION if name not in {*DISTANCES, *AGREEMENT, *RANKS, "coverage"}]
-NEVER_NAN = ("rmse", "mae")
 
 
 def is_refused(predicted, observed, min_cells):
@@ -51,6 +51,22 @@ def evaluated(predicted, observed, sides, asked, metrics):
     )
 
 
+def check_scores(row, predicted, observed, name):
+    """Compare the scores of a condition with what means of either side say."""
+    x, y, control = predicted.mean(name), observed.mean(name), observed.mean(CONTROL)
+    x, control = x[y.index], control[y.index]
+    np.testing.assert_allclose(row["rmse"], np.sqrt(((x - y) ** 2).mean()), atol=1e-5)
+    np.testing.assert_allclose(row["mae"], (x - y).abs().mean(), atol=1e-5)
+    changes = (x - control).to_numpy(), (y - control).to_numpy()
+    if all(np.linalg.norm(change) > 1e-2 for change in changes):
+        np.testing.assert_allclose(row["cosine_delta"], naive_cosine(*changes), atol=1e-3)
+        if all(np.std(change) > 1e-2 for change in changes):
+            expected = np.corrcoef(*changes)[0, 1]
+            np.testing.assert_allclose(row["pearson_delta"], expected, atol=1e-3)
+    if np.std(y) > 1e-2:
+        np.testing.assert_allclose(row["r2"], naive_r2(x.to_numpy(), y.to_numpy()), rtol=1e-3)
+
+
 @fuzzed(
     "evaluate",
     st.tuples(evaluations(), st.sampled_from(["means"] * 6 + ["cells"])),
@@ -74,12 +90,10 @@ def test_scores_are_those_of_the_means(case):
     table = found.per_perturbation.loc["model"].droplevel("context")
     assert not np.isinf(found.per_perturbation.to_numpy()).any()
     assert not np.isinf(found.summary.to_numpy()).any()
-    assert isinstance(found.verdict, str)
+    assert not table[["rmse", "mae"]].isna().any(axis=None)
+    assert "model" in found.verdict
     for name, row in table.iterrows():
-        difference = predicted.mean(name) - observed.mean(name)
-        assert len(difference) == observed.adata.n_vars
-        np.testing.assert_allclose(row["rmse"], np.sqrt((difference**2).mean()), atol=1e-5)
-        np.testing.assert_allclose(row["mae"], difference.abs().mean(), atol=1e-5)
+        check_scores(row, predicted, observed, name)
         if predicted is observed:
             assert row["rmse"] == 0
     counts = pd.Series(observed.labels).value_counts().drop(CONTROL)
@@ -111,3 +125,36 @@ def test_the_order_of_cells_and_genes_says_nothing(case):
         tables = [one.value.per_perturbation.loc["model"].sort_index() for one in answers]
         pd.testing.assert_frame_equal(*tables, rtol=1e-3, atol=1e-4)
     return first
+
+
+@fuzzed(
+    "evaluate, with baselines",
+    st.tuples(evaluations(), st.integers(0, 2**32 - 1), st.booleans()),
+    ci=15,
+    nightly=200,
+)
+def test_baselines_are_scored_beside_the_model(case):
+    (predicted, observed, asked), seed, has_all = case
+    training = training_of(predicted, observed, seed, has_all)
+    asked = asked | {"training": training.adata, "baselines": ["ControlMean", "Additive"]}
+    answer = ask(
+        lambda: evaluated(predicted.adata, observed.adata, (predicted, observed), asked, OF_MEANS),
+        {
+            "predicted": predicted.adata,
+            "observed": observed.adata,
+            "training": training.adata,
+        },
+        given=["prediction", "observed", "training"],
+    )
+    refused = is_refused(predicted, observed, asked["min_cells"])
+    assert (answer.refusal is None) != refused, answer.refusal
+    if answer.refusal is None:
+        table = answer.value.per_perturbation.droplevel("context")
+        for (model, name), row in table.iterrows():
+            if model == "model":
+                check_scores(row, predicted, observed, name)
+            elif model == "ControlMean" or (model == "Additive" and name in training.labels):
+                own = CONTROL if model == "ControlMean" else name
+                error = training.mean(own)[observed.adata.var_names] - observed.mean(name)
+                np.testing.assert_allclose(row["rmse"], np.sqrt((error**2).mean()), atol=1e-5)
+    return answer

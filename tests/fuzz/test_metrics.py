@@ -12,6 +12,8 @@ from tests.fuzz.profiles import (
     naive_cosine,
     naive_energy,
     naive_mae,
+    naive_median,
+    naive_mmd,
     naive_r2,
     naive_rank,
     naive_rmse,
@@ -21,6 +23,7 @@ from tests.fuzz.profiles import (
 )
 
 OF_ROWS = {"rmse": (naive_rmse, 1), "mae": (naive_mae, 1), "r2": (naive_r2, 2)}
+N_CELLS = st.sampled_from([2, 3, 4, 5] * 3 + [1, 0])
 GIVEN = ["predicted", "observed", "reference", "profiles"]
 
 
@@ -117,25 +120,42 @@ def test_collapse_is_what_variances_and_pairs_say(case):
 
 @fuzzed(
     "metrics.energy_distance, mmd",
-    st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 3)).flatmap(
-        lambda n: st.tuples(matrices((n[0], n[2])), matrices((n[1], n[2])))
+    st.tuples(
+        st.tuples(N_CELLS, N_CELLS, st.sampled_from([1, 2, 3, 1, 2, 3, 0])).flatmap(
+            lambda n: st.tuples(matrices((n[0], n[2])), matrices((n[1], n[2])))
+        ),
+        st.sampled_from([None, None, 0.5, 1e-3, 0.0, -1.0, np.nan]),
     ),
     ci=40,
     nightly=700,
 )
 def test_distances_are_those_of_all_pairs_of_cells(case):
-    a, b = case
+    (a, b), gamma = case
     answer = ask(
         lambda: sams.metrics.energy_distance(a, b), {"a": a, "b": b}, given=["`a`", "`b`"]
     )
     finite = np.isfinite(a).all() and np.isfinite(b).all()
     sound = finite and len(a) > 1 and len(b) > 1 and a.shape[1] > 0
     assert (answer.refusal is None) == sound, answer.refusal
-    other = ask(lambda: sams.metrics.mmd(a, b), {"a": a, "b": b}, given=["`gamma"])
-    assert sound or other.refusal is not None
-    if answer.refusal is None:
-        x, y = a.astype(float), b.astype(float)
-        scale = max(np.abs(x).max(), np.abs(y).max())
-        np.testing.assert_allclose(answer.value, naive_energy(x, y), atol=1e-9 * scale + 1e-12)
-        assert other.refusal is not None or -2 <= other.value <= 2
+    other = ask(
+        lambda: sams.metrics.mmd(a, b, gamma=gamma),
+        {"a": a, "b": b},
+        given=["`a`", "`b`", "`gamma"],
+    )
+    if not sound:
+        assert other.refusal is not None
+        return answer
+    x, y = a.astype(float), b.astype(float)
+    scale = max(np.abs(x).max(), np.abs(y).max())
+    np.testing.assert_allclose(answer.value, naive_energy(x, y), atol=1e-9 * scale + 1e-12)
+    if gamma is None:
+        median = naive_median(x, y)
+        if 0 < median <= 1e-12 * scale**2:
+            return answer  # what rounding leaves of none
+        width = 1 / median if median else 0.0
+    else:
+        width = gamma
+    assert (other.refusal is None) == (width > 0), other.refusal
+    if other.refusal is None:
+        np.testing.assert_allclose(other.value, naive_mmd(x, y, width), atol=1e-6)
     return answer

@@ -45,6 +45,14 @@ def test_predicted_cells_are_of_the_conditions_asked_for(case):
         assert np.isfinite(x).all()
         assert (x >= 0).all()
         assert asked.get("kind") == "mean" or (x == np.round(x)).all()
+        if asked.get("kind") == "mean" and len(question.perturbations) > 1:
+            # each is answered as if it were asked alone
+            for number, label in enumerate(question.perturbations):
+                doses = None if question.doses is None else question.doses[number]
+                alone = model.predict(label, doses=doses, **asked)
+                of_it = np.arange(len(labels)) // n == number
+                of_it = np.tile(of_it, n_settings(asked))
+                np.testing.assert_allclose(alone.X, cells.X[of_it], rtol=1e-5)
         if len(question.perturbations) == 1:
             # the order of parts, and controls among them, say nothing; nor does asking again
             (received,) = question.received
@@ -83,6 +91,15 @@ def test_effects_are_of_the_conditions_asked_for(case):
         assert (layers["lower"] <= layers["upper"]).all()
         assert (layers["sd"] >= 0).all()
         assert ((layers["lfsr"] >= 0) & (layers["lfsr"] <= 1)).all()
+        for number, label in enumerate(question.perturbations):
+            doses = None if question.doses is None else question.doses[number]
+            alone = model.get_average_treatment_effects(label, doses=doses, **asked)
+            of_it = np.arange(len(labels)) % len(question.perturbations) == number
+            np.testing.assert_allclose(alone.X, ate.X[of_it], rtol=1e-4, atol=1e-5)
+            for other, row in enumerate(question.received[:number]):
+                received = question.received[number]
+                if {k: v for k, v in row.items() if v} != {k: v for k, v in received.items() if v}:
+                    assert (ate.X[other] != ate.X[number]).any()
         nothing = [not any(row.values()) for row in question.received] * n_settings(asked)
         assert (np.abs(ate.X[nothing]) <= tolerance[nothing]).all()
     return answer

@@ -1,5 +1,6 @@
 """Splits cut the shares that were asked for and hold out whole conditions, or are refused."""
 
+from collections import Counter
 from random import Random
 from typing import Any
 
@@ -125,12 +126,17 @@ def test_random_splits_cut_the_same_shares_from_each_stratum(drawn):
         sound &= held is not None and not any(
             pd.isna(value) or "\0" in str(value) for value in held if not isinstance(value, tuple)
         )
+    columns = [list(map(str, case.adata.obs[name])) for name in names if name != "absent"]
+    strata = [repr(values) for values in zip(*columns, strict=True)] or [""] * case.adata.n_obs
     if is_by_chance(answer):
+        assert sound
+        sizes = Counter(strata).values()
+        fewest = sum(cuts(n, test)[0] for n in sizes)
+        left = sum(n - cuts(n, test)[1] - cuts(n, validation)[1] for n in sizes)
+        assert min(fewest, left) <= 0, f"{answer.refusal} It could have left some."
         return answer
     assert sound == (answer.refusal is None), answer.refusal
     if answer.refusal is None:
-        columns = [list(map(str, case.adata.obs[name])) for name in names]
-        strata = [repr(values) for values in zip(*columns, strict=True)] or [""] * case.adata.n_obs
         for _, found in case.adata.obs.groupby(strata)[asked["key_added"]]:
             for part, share in (("test", test), ("val", validation)):
                 fewest, most = cuts(len(found), share)
@@ -240,12 +246,18 @@ def test_perturbations_are_held_out_in_contexts_and_known_from_others(drawn):
 def test_whole_batches_are_for_test(drawn):
     case, asked, test = drawn
     answer = split(case, sams.splits.replicate, asked | {"batch_key": "context"} | {"test": test})
-    if is_by_chance(answer):
-        return answer
     batches = case.contexts or []
     chosen = {str(name) for name in test or ()}
     sound = is_sound(asked | {"key_added": "split"}) and len({*batches}) > 1
     sound &= chosen < {*batches} and test != []
+    if is_by_chance(answer):
+        assert sound
+        share = float(asked.get("validation_share", 0.2))
+        sizes = Counter(name for name in batches if name not in chosen).values()
+        left = [n - cuts(n, share)[1] for n in sizes]
+        fewest = sum(left) - (0 if chosen else max(left))  # one of them is for test
+        assert fewest <= 0, f"{answer.refusal} It could have left some."
+        return answer
     assert sound == (answer.refusal is None), answer.refusal
     if answer.refusal is None:
         found = case.adata.obs[asked["key_added"]]

@@ -1,5 +1,6 @@
 """Screens of any size train to finite weights, or are refused."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,7 +100,15 @@ def test_trained_weights_are_finite(case):
     answer = ask(
         train, {"adata": case.adata}, given=list(case.model | case.train), additions=SETUP
     )
-    assert answer.refusal is not None or is_in_order(case)
+    if is_in_order(case):
+        n_cells = case.adata.n_obs
+        n_train = math.ceil((case.train["train_size"] or 0.9) * n_cells)
+        # scvi-tools validates on what would be a batch of one or two
+        lacks_training = n_train < 3
+        lacks_validation = case.train["early_stopping"] and n_train == n_cells
+        assert answer.refusal is None or lacks_training or lacks_validation, answer.refusal
+    else:
+        assert answer.refusal is not None
     if answer.refusal is None:
         model = answer.value
         assert all(torch.isfinite(weight).all() for weight in model.module.parameters())

@@ -89,14 +89,16 @@ def test_training_stays_finite(make, settings, cls):
         dosage_key="dose" if has_doses else None,
     )
     model = cls(adata, **SMALL | settings)
-    model.train(**FEW_STEPS | {"max_epochs": 5, "batch_size": max(64, adata.n_obs // 10)})
+    model.train(**FEW_STEPS | {"max_epochs": 5, "batch_size": max(N_CELLS, adata.n_obs // 10)})
     for name, values in model.module.state_dict().items():
         assert torch.isfinite(values).all(), name
     for name, table in model.history.items():
         assert np.isfinite(table.to_numpy(dtype=float)).all(), name
     assert np.isfinite(model.get_latent_representation()).all()
     names = model.perturbation_names[:2]
-    effects = model.get_average_treatment_effects(names, n_samples=20)
-    assert np.isfinite(effects.X).all()
-    assert np.isfinite(effects.layers["sd"]).all()
-    assert np.isfinite(model.predict(names, n_cells=5).X.sum())
+    for dose in {1.0, *(adata.obs["dose"] if has_doses else ())}:
+        asked = {"doses": [dose] * len(names)} if has_doses else {}
+        effects = model.get_average_treatment_effects(names, n_samples=20, **asked)
+        assert np.isfinite(effects.X).all()
+        assert np.isfinite(effects.layers["sd"]).all()
+        assert np.isfinite(model.predict(names, n_cells=5, **asked).X.sum())

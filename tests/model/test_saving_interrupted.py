@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import anndata as ad
@@ -17,6 +16,7 @@ import torch
 
 import scvi_sams as sams
 from tests.conftest import SMALL, set_up, trained
+from tests.forks import forked, rest
 from tests.test_atomic import killed_before_step, leftovers
 
 
@@ -151,46 +151,30 @@ def test_data_that_is_not_there_is_not_saved(model, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-SAVER = """
-import sys, warnings
-warnings.simplefilter("ignore")
-import scvi_sams as sams
-from tests.model.test_saving_interrupted import marked
-model = sams.SAMSVAE.load(sys.argv[1], accelerator="cpu")
-print("ready", flush=True)
-for number in map(int, sys.argv[3:]):
-    marked(model, number).save(sys.argv[2], save_anndata=True, overwrite=True)
-    print("saved", number, flush=True)
-"""
-
-
-def saver(source, folder, numbers):
-    process = subprocess.Popen(
-        [sys.executable, "-c", SAVER, str(source), str(folder), *map(str, numbers)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    while process.stdout.readline().strip() != "ready":
-        assert process.poll() is None
-    return process
-
-
-def ended(process):
-    """Lines that a process printed, once it has ended."""
-    return process.communicate()[0].splitlines(keepends=True)
+def save_in_turn(out, source, folder, numbers):
+    """Save a model over and over, with another number each time, and tell which are done."""
+    model = sams.SAMSVAE.load(source, accelerator="cpu")
+    out.send("ready")
+    for number in numbers:
+        marked(model, number).save(folder, save_anndata=True, overwrite=True)
+        out.send(number)
 
 
 @pytest.mark.slow
 def test_models_that_two_processes_save_are_loaded_whole(saved, tmp_path):
     model, folder = saved
     model.save(tmp_path / "source", save_anndata=True)
-    savers = [saver(tmp_path / "source", folder, range(n, n + 50)) for n in (100, 200)]
     seen = []
-    while any(process.poll() is None for process in savers):
-        seen.append(number_of(folder))
-    assert [len(ended(process)) for process in savers] == [50, 50]
-    assert [process.returncode for process in savers] == [0, 0]
+    with (
+        forked(save_in_turn, tmp_path / "source", folder, range(100, 150)) as (one, told_by_one),
+        forked(save_in_turn, tmp_path / "source", folder, range(200, 250)) as (two, told_by_two),
+    ):
+        assert told_by_one.recv() == told_by_two.recv() == "ready"
+        while one.is_alive() or two.is_alive():
+            seen.append(number_of(folder))
+        assert rest(told_by_one) == [*range(100, 150)]
+        assert rest(told_by_two) == [*range(200, 250)]
+        assert one.exitcode == two.exitcode == 0
     assert number_of(folder) in (149, 249)
     assert len(set(seen)) > 3
     assert sorted(os.listdir(folder)) == ["adata.h5ad", "model.pt"]
@@ -204,14 +188,17 @@ def test_saves_killed_at_random_lose_nothing(saved, tmp_path):
     chance = random.Random(0)
     n_kills, n_within, last = 40, 0, 1
     for _ in range(n_kills):
-        process = saver(tmp_path / "source", folder, range(last + 1, last + 10_000))
-        time.sleep(chance.uniform(0, 0.5))
-        process.send_signal(signal.SIGKILL)
-        told = [int(line.split()[1]) for line in ended(process) if line.endswith("\n")]
+        numbers = range(last + 1, last + 10_000)
+        with forked(save_in_turn, tmp_path / "source", folder, numbers) as (process, told):
+            assert told.recv() == "ready"
+            time.sleep(chance.uniform(0, 0.5))
+            process.kill()
+            process.join()
+            assert process.exitcode == -signal.SIGKILL
+            known = max([last, *rest(told)])
         n_within += bool(leftovers(folder))
-        found = number_of(folder)
-        assert max([last, *told]) <= found <= max([last, *told]) + 1
-        last = int(found)
+        last = int(number_of(folder))
+        assert known <= last <= known + 1
     marked(model, 0).save(folder, save_anndata=True, overwrite=True)
     assert sorted(os.listdir(folder)) == ["adata.h5ad", "model.pt"]
     print(f"\nkills {n_kills}, within a save {n_within}, saves {last - 1}, lost 0")

@@ -69,7 +69,20 @@ def test_several_controls_are_one_state(plain_screen):
 
 
 @pytest.mark.parametrize(
-    "name", ["control", "Ctrl", "NT", "non-targeting_3", "negative control", "DMSO", "untreated"]
+    "name",
+    [
+        "control",
+        "Ctrl",
+        "NT",
+        "non-targeting_3",
+        "non-targeting control",
+        "negative control",
+        "no_guide",
+        "AAVS1",
+        "WT",
+        "DMSO",
+        "untreated",
+    ],
 )
 def test_a_forgotten_control_is_told(plain_screen, name):
     labels = plain_screen.obs["perturbation"].astype(str).replace("control", name)
@@ -78,7 +91,16 @@ def test_a_forgotten_control_is_told(plain_screen, name):
         set_up(plain_screen, control=None)
 
 
-@pytest.mark.parametrize("name", ["NTRK1", "CTRL2GENE", "DMSO-resistant", "mocked", "TNT"])
+def test_all_forgotten_controls_are_named(plain_screen):
+    labels = plain_screen.obs["perturbation"].astype(str).to_numpy(dtype=object)
+    controls = np.flatnonzero(labels == "control")
+    labels[controls[::2]], labels[controls[1::2]] = "NT_1", "NT_2"
+    plain_screen.obs["perturbation"] = labels
+    with pytest.warns(UserWarning, match=r"control=\['NT_1', 'NT_2'\]"):
+        set_up(plain_screen, control=None)
+
+
+@pytest.mark.parametrize("name", ["NTRK1", "CTRL2GENE", "DMSO-resistant", "mocked", "TNT", "WT1"])
 def test_names_that_are_no_controls_are_not_taken_for_some(plain_screen, name):
     labels = plain_screen.obs["perturbation"].astype(str).replace("control", name)
     plain_screen.obs["perturbation"] = labels
@@ -277,9 +299,10 @@ def test_matrix_with_nan_raises_and_changes_nothing(plain_screen):
     assert_unchanged(plain_screen, before)
 
 
-def test_empty_delimiter_raises(plain_screen):
-    with pytest.raises(ValueError, match="`delimiter` must not be empty"):
-        set_up(plain_screen, delimiter="")
+@pytest.mark.parametrize("delimiter", ["", 3], ids=repr)
+def test_a_delimiter_is_text(plain_screen, delimiter):
+    with pytest.raises(ValueError, match="`delimiter` must be text that is not empty"):
+        set_up(plain_screen, delimiter=delimiter)
 
 
 def test_library_sizes_beyond_half_precision_are_sums(screen):

@@ -164,6 +164,13 @@ def test_lengths_are_integers_above_zero(screen, name, value):
         sams.SAMSVAE(screen, **SMALL).train(**{name: value})
 
 
+@pytest.mark.parametrize("value", [-1, "1", True, float("nan")], ids=repr)
+def test_the_norm_of_gradients_is_a_number(screen, value):
+    set_up(screen)
+    with pytest.raises(ValueError, match="`gradient_clip_val` must be a number of at least 0"):
+        sams.SAMSVAE(screen, **SMALL).train(gradient_clip_val=value)
+
+
 @pytest.mark.parametrize("name", ["train_size", "validation_size"])
 def test_shares_of_cells_are_numbers(screen, name):
     set_up(screen)

@@ -1,9 +1,6 @@
 """Training that was killed ends as if it had not been."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 import scvi_sams as sams
 from scvi_sams.train import _checkpoint
 from tests.conftest import MODELS, SMALL, set_up
+from tests.forks import forked
 
 N_EPOCHS = 12
 # every part of the schedule, early stopping and falling step sizes among them
@@ -174,55 +172,41 @@ def test_resuming_needs_a_folder(screen):
         untrained(screen).train(**TRAINING, resume=True)
 
 
-SCRIPT = """
-import sys
-import scvi
-import torch
-
-torch.set_num_threads(1)
-import scvi_sams as sams
-from scvi_sams.train import _checkpoint
-
-_checkpoint._SECONDS_BETWEEN = 0.0
-folder, out = sys.argv[1:]
-scvi.settings.seed = 0
-adata = sams.datasets.simulate(6, n_cells_per_perturbation=50, n_genes=40, seed=0)
-sams.SAMSVAE.setup_anndata(adata, perturbation_key="perturbation", control="control")
-model = sams.SAMSVAE(adata, n_latent=5, n_hidden=32)
-kwargs = {} if folder == "-" else {"checkpoint_dir": folder, "resume": True}
-print("training", flush=True)
-model.train(max_epochs=150, batch_size=64, enable_progress_bar=False, accelerator="cpu", **kwargs)
-torch.save(model.module.state_dict(), out)
-"""
+def train_to(out, folder, path):
+    """Train with checkpoints in the folder, if there is one, and leave the weights at the path."""
+    _checkpoint._SECONDS_BETWEEN = 0.0
+    scvi.settings.seed = 0
+    adata = sams.datasets.simulate(6, n_cells_per_perturbation=50, n_genes=40, seed=0)
+    sams.SAMSVAE.setup_anndata(adata, perturbation_key="perturbation", control="control")
+    model = sams.SAMSVAE(adata, n_latent=5, n_hidden=32)
+    kwargs = {} if folder is None else {"checkpoint_dir": folder, "resume": True}
+    out.send("training")
+    model.train(
+        max_epochs=80, batch_size=64, enable_progress_bar=False, accelerator="cpu", **kwargs
+    )
+    torch.save(model.module.state_dict(), path)
 
 
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments(tmp_path):
     """SIGKILL while training, checkpoints being written and the epochs' ends among it."""
 
-    def run(folder, out, kill_after=None):
-        """Exit status, and seconds of training."""
-        with subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", SCRIPT, str(folder), str(out)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        ) as process:
-            while not process.stdout.readline().startswith(b"training"):
-                assert process.poll() is None
+    def run(folder, path, seconds=None):
+        """Exit status, and seconds of training; killed after as many if it is to be."""
+        with forked(train_to, folder, path) as (process, told):
+            assert told.recv() == "training"
             begun = time.monotonic()
-            if kill_after is not None:
-                time.sleep(kill_after)
-                process.kill()
-            process.communicate()
-            return process.returncode, time.monotonic() - begun
+            process.join(seconds)
+            process.kill()
+            process.join()
+            return process.exitcode, time.monotonic() - begun
 
-    status, duration = run("-", tmp_path / "alone.pt")
+    status, duration = run(None, tmp_path / "alone.pt")
     assert status == 0
     rng = np.random.default_rng()
     for _ in range(20):
         seconds = rng.uniform(0, duration / 15)
-        status, _ = run(tmp_path / "checkpoint", tmp_path / "resumed.pt", kill_after=seconds)
+        status, _ = run(tmp_path / "checkpoint", tmp_path / "resumed.pt", seconds)
         assert status == -signal.SIGKILL
     assert run(tmp_path / "checkpoint", tmp_path / "resumed.pt")[0] == 0
     found, expected = (torch.load(tmp_path / f"{name}.pt") for name in ("resumed", "alone"))

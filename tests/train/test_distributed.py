@@ -75,6 +75,13 @@ def test_number_of_processes(devices, num_nodes, expected):
     assert n_processes(devices, num_nodes) == expected
 
 
+@pytest.mark.parametrize("devices", [0, -2, True, None, "0", "some", [], 1.5], ids=repr)
+def test_no_devices_are_refused(screen, devices):
+    set_up(screen)
+    with pytest.raises(ValueError, match="`devices` must be"):
+        sams.SAMSVAE(screen, **SMALL).train(**FEW_STEPS, devices=devices)
+
+
 def test_all_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     assert n_processes(-1) == 3

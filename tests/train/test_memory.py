@@ -96,9 +96,9 @@ def test_a_step_is_counted_in_rows_of_genes(screen, settings, n_rows):
 
 
 def test_a_gpu_holds_no_calibration():
-    memory = TrainingMemory(weights=1, step=10, calibration=100)
-    assert memory.on(CPU) == 101
-    assert memory.on(torch.device("cuda")) == 11 + 2**30
+    memory, gpu = TrainingMemory(weights=1, step=10, calibration=100), torch.device("cuda")
+    assert memory.by_device(CPU) == [(CPU, 101, False)]
+    assert memory.by_device(gpu) == [(gpu, 11 + 2**30, True), (CPU, 100, False)]
 
 
 @pytest.fixture
@@ -170,27 +170,39 @@ class EndAtFirstStep(Callback):
 def test_too_little_memory_is_told_before_the_first_step(screen, machine):
     set_up(screen)
     model = sams.SAMSVAE(screen, **SMALL)
-    message = r"takes about 0\.0 GB of memory .* 0\.0 GB are free.*fewer genes"
+    message = r"takes about 0\.0 GB of the machine's memory .* 0\.0 GB are free.*fewer genes"
     with pytest.raises(FirstStepError), pytest.warns(UserWarning, match=message):
         model.train(**FEW_STEPS, callbacks=[EndAtFirstStep()])
 
 
 @pytest.mark.parametrize(
-    ("memory", "advice"),
+    ("memory", "device", "advice"),
     [
-        pytest.param(TrainingMemory(1, 2000, 100), "`batch_size`", id="step"),
-        pytest.param(TrainingMemory(1, 100, 2000), r"highly variable ones\.$", id="calibration"),
+        pytest.param(TrainingMemory(1, 2000, 100), "cpu", "machine.*`batch_size`", id="step"),
+        pytest.param(
+            TrainingMemory(1, 100, 2000), "cpu", r"machine.*variable ones\.$", id="calibration"
+        ),
+        pytest.param(TrainingMemory(1, 2000, 0), "cuda", "GPU.*`batch_size`", id="step-on-gpu"),
+        pytest.param(
+            TrainingMemory(1, 0, 600), "cuda", r"machine.*variable ones\.$", id="after-a-gpu"
+        ),
     ],
 )
-def test_the_remedy_is_of_what_takes_most(machine, memory, advice):
+def test_the_remedy_is_of_what_takes_most(machine, monkeypatch, memory, device, advice):
     class Trainer:
-        num_devices, is_global_zero = 1, True
+        num_devices, is_global_zero = 2, True
 
     class Plan:
-        device = CPU
+        pass
 
-    with pytest.warns(UserWarning, match=advice):
+    Plan.device = torch.device(device)
+    of_cpu, of_gpu = free_memory(CPU), 2**30 + 1000
+    monkeypatch.setattr(
+        _memory, "free_memory", lambda device: of_cpu if device.type == "cpu" else of_gpu
+    )
+    with pytest.warns(UserWarning, match=advice) as said:
         WarnOfMemory(memory).on_fit_start(Trainer(), Plan())
+    assert len(said) == 1
 
 
 def test_what_torch_holds_in_reserve_on_a_gpu_is_free(monkeypatch):

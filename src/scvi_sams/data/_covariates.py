@@ -60,6 +60,13 @@ def check_known(adata: AnnData, key: str, argument: str, known: Iterable[object]
     unknown = [
         value for value in complete_column(adata, key, argument).unique() if value not in names
     ]
+    alike = {str(name): type(name).__name__ for name in names}
+    if unknown and str(unknown[0]) in alike:
+        raise ValueError(
+            f"adata.obs[{key!r}] (`{argument}`) holds {unknown[0]!r} as "
+            f"{type(unknown[0]).__name__}, and the model was trained with it as "
+            f"{alike[str(unknown[0])]}. Convert the column (`.astype(...)`)."
+        )
     if unknown:
         raise ValueError(
             f"adata.obs[{key!r}] (`{argument}`) holds {listed(unknown, 3)}, which the model was "

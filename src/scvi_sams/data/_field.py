@@ -97,10 +97,11 @@ class PerturbationField(BaseAnnDataField):
         self._write(adata, encoding)
         forgotten = like_controls(encoding.names)
         if forgotten and (np.diff(encoding.dosages.indptr) > 0).all():
+            said = repr(forgotten[0] if len(forgotten) == 1 else forgotten)
             warnings.warn(
                 f"{self._source.describe()} has no control cells, and {listed(forgotten)} reads "
                 "like a control: it is a perturbation like all others now. If these cells were "
-                f"not perturbed, say so: `control={forgotten[0]!r}`.",
+                f"not perturbed, say so: `control={said}`.",
                 UserWarning,
                 stacklevel=settings.warnings_stacklevel,
             )

@@ -133,10 +133,13 @@ def split_label(
     Raises
     ------
     ValueError
-        If a part or the delimiter is empty, or a perturbation stands twice.
+        If a part is empty, the delimiter is empty or no text, or a perturbation stands twice.
     """
-    if delimiter == "":
-        raise ValueError("`delimiter` must not be empty; None says that labels are never split.")
+    if delimiter is not None and not (isinstance(delimiter, str) and delimiter):
+        raise ValueError(
+            "`delimiter` must be text that is not empty, or None if labels are never split; it "
+            f"is {delimiter!r}."
+        )
     if label in control or delimiter is None:
         parts: tuple[str, ...] = (label,)
     else:

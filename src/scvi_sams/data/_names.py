@@ -11,8 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 
 _OF_CONTROLS = re.compile(
-    r"((neg|negative|nt)[-_ ]?)?(control|ctrl)s?[-_ ]?\d*|(non|safe)[-_ ]?targeting[-_ ]?\d*|"
-    r"ntc?[-_ ]?\d*|dmso|vehicle|pbs|mock|untreated|unperturbed|scrambled?",
+    r"((neg|negative|nt|(non|safe)[-_ ]?targeting)[-_ ]?)?(control|ctrl)s?[-_ ]?\d*|"
+    r"(non|safe)[-_ ]?targeting([-_ ]s?g?rnas?)?[-_ ]?\d*|ntc?[-_ ]?\d*|no[-_ ](s?g?rna|guide)s?|"
+    r"(aavs|rosa26|safe[-_ ]?harbou?r)[-_ ]?\d*|wt|wild[-_ ]?type|dmso|vehicle|pbs|mock|"
+    r"untreated|unperturbed|scrambled?",
     re.IGNORECASE,
 )
 

@@ -118,6 +118,8 @@ def check_are_cells(
     ------
     TypeError
         If one is not, such as a model in place of what it predicts.
+    ValueError
+        If one holds no cells, or no values.
     """
     given = {f"the prediction {name!r}": cells for name, cells in models.items()}
     given |= {"`observed`": observed} | ({} if training is None else {"`training`": training})
@@ -126,6 +128,11 @@ def check_are_cells(
             raise TypeError(
                 f"For {name} give an AnnData of cells, and nothing of type "
                 f"{type(cells).__name__}; of a model it is `model.predict(perturbations)`."
+            )
+        if cells.X is None or not cells.n_obs:
+            raise ValueError(
+                f"The AnnData for {name} has no {'X' if cells.X is None else 'cells'}; its X must "
+                "hold the expression of cells."
             )
 
 

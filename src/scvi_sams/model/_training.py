@@ -26,7 +26,7 @@ from scvi_sams.data._sources import obs_column
 from scvi_sams.data._statistics import training_statistics
 from scvi_sams.model._calibration import CalibrationMixin
 from scvi_sams.model._observed import names_hash
-from scvi_sams.module._numbers import check_whole
+from scvi_sams.train._arguments import check_lengths
 from scvi_sams.train._best_weights import KeepBestWeights
 from scvi_sams.train._checkpoint import Checkpoints
 from scvi_sams.train._distributed import check_common_split, data_parallel, n_processes
@@ -132,8 +132,8 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
             If ``split_key`` is no column.
         ValueError
             If its values are others than the three, or it leaves no cells to train or, with
-            early stopping, to validate on; if sizes are no shares, ``max_epochs`` or
-            ``batch_size`` is not positive, or the data is minified; if several devices would
+            early stopping, to validate on; if sizes are no shares, a number of epochs, cells or
+            devices is not positive, or the data is minified; if several devices would
             divide the cells differently; or if ``checkpoint_dir`` holds a checkpoint that is not
             to be resumed, or is of another model, other data or another batch size.
         FloatingPointError
@@ -149,13 +149,7 @@ class PerturbationTrainingMixin(UnsupervisedTrainingMixin, CalibrationMixin):
             If more memory will be taken than is free, a perturbation has no training cell, or
             training ends while the bound still rises.
         """
-        check_whole(batch_size, "batch_size", least=1)
-        for name, value in [
-            ("max_epochs", max_epochs),
-            ("early_stopping_patience", early_stopping_patience),
-        ]:
-            if value is not None:
-                check_whole(value, name, least=1)
+        check_lengths(batch_size, max_epochs, early_stopping_patience, gradient_clip_val)
         check_sizes(train_size, validation_size)
         if resume and checkpoint_dir is None:
             raise ValueError("`resume=True` goes on from a checkpoint; name its `checkpoint_dir`.")

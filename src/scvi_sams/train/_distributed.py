@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -20,6 +21,11 @@ def n_processes(devices: int | list[int] | str, num_nodes: int = 1) -> int:
         As Lightning takes it; ``"auto"`` is one, as in scvi-tools, and ``-1`` all GPUs.
     num_nodes
         Number of machines.
+
+    Raises
+    ------
+    ValueError
+        If there would be none.
     """
     if devices == "auto":
         per_node = 1
@@ -29,8 +35,17 @@ def n_processes(devices: int | list[int] | str, num_nodes: int = 1) -> int:
         per_node = len(devices)
     elif isinstance(devices, str) and "," in devices:
         per_node = len([device for device in devices.split(",") if device.strip()])
-    else:
+    elif (isinstance(devices, str) and devices.strip().isdigit()) or (
+        isinstance(devices, Integral) and not isinstance(devices, bool)
+    ):
         per_node = int(devices)
+    else:
+        per_node = 0
+    if per_node < 1:
+        raise ValueError(
+            "`devices` must be a number of them, at least 1, or a list of their numbers; it is "
+            f"{devices!r}."
+        )
     return per_node * num_nodes
 
 

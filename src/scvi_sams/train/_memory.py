@@ -79,11 +79,18 @@ class TrainingMemory(NamedTuple):
             + _N_SQUARES * _DOUBLE * likelihood.to_genes.in_features**2,
         )
 
-    def on(self, device: torch.device) -> int:
-        """Bytes of that device, which on a GPU do not hold the calibration."""
+    def by_device(self, device: torch.device) -> list[tuple[torch.device, int, bool]]:
+        """Devices that training on one takes memory of, how many bytes, and whether for a step.
+
+        The calibration is on the CPU, wherever the steps are.
+        """
         if device.type == "cpu":
-            return self.weights + max(self.step, self.calibration)
-        return self.weights + self.step + _OF_GPU
+            most = max(self.step, self.calibration)
+            return [(device, self.weights + most, self.step > self.calibration)]
+        return [
+            (device, self.weights + self.step + _OF_GPU, True),
+            (torch.device("cpu"), self.calibration, False),
+        ]
 
 
 class WarnOfMemory(Callback):
@@ -103,21 +110,25 @@ class WarnOfMemory(Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compare it with what is free."""
-        device = pl_module.device
-        is_cpu = device.type == "cpu"
-        n_here = trainer.num_devices if is_cpu else 1  # processes that share the memory
-        needed, free = n_here * self._needed.on(device), free_memory(device)
-        if not trainer.is_global_zero or free is None or needed <= free:
+        if not trainer.is_global_zero:
             return
-        remedy = "Take fewer genes, such as the highly variable ones"
-        if not is_cpu or self._needed.step > self._needed.calibration:
-            remedy += ", or lower `batch_size` or the model's `n_particles`"
-        warnings.warn(
-            f"Training takes about {needed / 1e9:.1f} GB of memory on top of the data, and "
-            f"{free / 1e9:.1f} GB are free: it may be ended without another word. {remedy}.",
-            UserWarning,
-            stacklevel=settings.warnings_stacklevel,
-        )
+        for device, needed, is_of_step in self._needed.by_device(pl_module.device):
+            whose = "GPU" if device.type == "cuda" else "machine"
+            if device.type == "cpu":
+                needed *= trainer.num_devices  # processes that share it
+            free = free_memory(device)
+            if free is None or needed <= free:
+                continue
+            remedy = "Take fewer genes, such as the highly variable ones"
+            if is_of_step:
+                remedy += ", or lower `batch_size` or the model's `n_particles`"
+            warnings.warn(
+                f"Training takes about {needed / 1e9:.1f} GB of the {whose}'s memory on top of "
+                f"the data, and {free / 1e9:.1f} GB are free: it may be ended without another "
+                f"word. {remedy}.",
+                UserWarning,
+                stacklevel=settings.warnings_stacklevel,
+            )
 
 
 def free_memory(device: torch.device) -> int | None:
