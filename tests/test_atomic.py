@@ -221,6 +221,7 @@ for i in range(20):
 """
 
 
+@pytest.mark.slow
 def test_readers_never_see_a_mix(tmp_path):
     write(tmp_path, dict.fromkeys("abc", "start"))
     writers = [

@@ -53,13 +53,14 @@ assert not untested.obs["trained"].any()
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "claims", "needs_data"),
     [
-        pytest.param("papalexi", PAPALEXI, True, id="papalexi"),
-        pytest.param("simulated_screen", SIMULATED, False, id="simulated-screen"),
-        pytest.param("norman_doubles", NORMAN, True, id="norman-doubles"),
+        pytest.param(
+            "simulated_screen", SIMULATED, False, id="simulated-screen", marks=pytest.mark.slow
+        ),
+        pytest.param("papalexi", PAPALEXI, True, id="papalexi", marks=pytest.mark.long),
+        pytest.param("norman_doubles", NORMAN, True, id="norman-doubles", marks=pytest.mark.long),
     ],
 )
 def test_a_tutorial_runs_and_its_claims_hold(name, claims, needs_data, tmp_path, request):

@@ -25,6 +25,7 @@ def test_each_guide_trains(screen, guide):
     assert np.isfinite(effects.X).all()
 
 
+@pytest.mark.slow
 def test_recovers_null_perturbations_and_effects_of_an_easy_screen():
     """A trained model finds what was planted, on the whole, and nothing where nothing was."""
     scvi.settings.seed = 0

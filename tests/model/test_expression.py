@@ -175,8 +175,8 @@ def test_differential_expression_of_indices(model):
 
 
 def test_replicated_counts_have_the_decoded_mean(sure):
-    samples = sure.posterior_predictive_sample(n_samples=400)
-    assert samples.shape == (*sure.adata.shape, 400)
+    samples = sure.posterior_predictive_sample(n_samples=100)
+    assert samples.shape == (*sure.adata.shape, 100)
     mean = decoded(sure) * np.asarray(sure.adata.X.sum(1))
     np.testing.assert_allclose(samples.todense().mean(-1).mean(0), mean.mean(0), rtol=0.05)
     some = sure.posterior_predictive_sample(gene_list=["gene_4", "gene_1"])

@@ -48,6 +48,7 @@ def test_annotation_of_a_backed_file(screen, stored):
         np.testing.assert_allclose(stored.obsm[key], screen.obsm[key], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
 def test_training_finds_the_same(tmp_path, suffix):
     adata = sams.datasets.simulate(

@@ -42,7 +42,7 @@ def trained_by(data: Path, devices: int, folder: Path):
     return ranks, sams.SAMSVAE.load(folder / "model", adata=False)
 
 
-@pytest.mark.parametrize("where", ["memory", "disk"])
+@pytest.mark.parametrize("where", ["memory", pytest.param("disk", marks=pytest.mark.slow)])
 def test_two_processes_learn_what_one_does(tmp_path, where):
     adata = sams.datasets.simulate(
         6, n_cells_per_perturbation=150, n_control=300, n_genes=50, n_latent=4, seed=1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -15,9 +15,13 @@ from scvi.train import TrainingPlan
 
 from scvi_sams.train._best_weights import KeepBestWeights
 from scvi_sams.train._ending import has_error
+from scvi_sams.train._epoch_mean import EpochMean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from scvi.module.base import LossOutput
+    from torchmetrics import Metric
 
     from scvi_sams.module._module import SAMSVAEModule
 
@@ -121,6 +125,8 @@ class SAMSTrainingPlan(TrainingPlan):
         self.temperature = temperature
         self.n_steps_temperature = n_steps_temperature
         self._resumed_schedule: dict[str, Any] | None = None
+        self._means = torch.nn.ModuleDict()
+        self._told: set[str] = set()  # "train" and "validation", once they are in this epoch
 
     def on_fit_start(self) -> None:
         """Remember the steppers as they are before the first step."""
@@ -164,9 +170,14 @@ class SAMSTrainingPlan(TrainingPlan):
 
     def on_train_epoch_start(self) -> None:
         """Tell loaders, which Lightning tells only if they have a sampler."""
+        self._told.discard("train")
         loader = self.trainer.train_dataloader
         if hasattr(loader, "set_epoch"):
             loader.set_epoch(self.current_epoch)
+
+    def on_validation_epoch_start(self) -> None:
+        """Log what comes anew."""
+        self._told.discard("validation")
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Go on to the next part of the schedule; set temperature and weight of the masks."""
@@ -279,13 +290,35 @@ class SAMSTrainingPlan(TrainingPlan):
         )
 
     @torch.no_grad()
-    def compute_and_log_metrics(self, *args: Any, **kwargs: Any) -> None:
-        """Log what the module reports, outside of scvi-tools' inference mode.
+    def compute_and_log_metrics(
+        self, loss_output: LossOutput, metrics: dict[str, Metric], mode: str
+    ) -> None:
+        """Add a mini-batch to the means over the epoch.
 
-        Several processes average what was logged in place, which tensors of inference mode do
-        not allow.
+        Lightning is told of them once an epoch: what it keeps of each value takes as long as a
+        layer of the networks. Not in inference mode, whose tensors several processes could not
+        average in place.
         """
-        TrainingPlan.compute_and_log_metrics.__wrapped__(self, *args, **kwargs)
+        n_cells = loss_output.n_obs_minibatch
+        metrics[f"elbo_{mode}"].update(
+            reconstruction_loss=loss_output.reconstruction_loss_sum,
+            kl_local=loss_output.kl_local_sum,
+            kl_global=loss_output.kl_global_sum,
+            n_obs_minibatch=n_cells,
+        )
+        found = {f"{name}_{mode}": value for name, value in loss_output.extra_metrics.items()}
+        means = cast("dict[str, EpochMean]", self._means)
+        for name, value in found.items():
+            if name not in means:
+                means[name] = EpochMean().to(self.device)
+            means[name].update(value.detach(), n_cells)
+        if mode in self._told and not self.on_step:
+            return
+        self._told.add(mode)
+        kwargs = {"on_step": self.on_step, "on_epoch": self.on_epoch, "batch_size": n_cells}
+        self.log_dict(metrics, **kwargs)
+        for name in found:
+            self.log(name, means[name], metric_attribute=f"_means.{name}", **kwargs)
 
     def get_optimizer_creator(self) -> Callable[[Any], torch.optim.Optimizer]:
         """Create the optimizer over the groups of parameters."""
