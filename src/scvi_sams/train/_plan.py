@@ -169,7 +169,7 @@ class SAMSTrainingPlan(TrainingPlan):
         self._resumed_schedule = checkpoint["schedule"]
 
     def on_train_epoch_start(self) -> None:
-        """Tell loaders, which Lightning tells only if they have a sampler."""
+        """Log what comes anew; tell loaders, which Lightning tells only if they have a sampler."""
         self._told.discard("train")
         loader = self.trainer.train_dataloader
         if hasattr(loader, "set_epoch"):
