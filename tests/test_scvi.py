@@ -29,7 +29,7 @@ METHODS = {
         "_get_inference_input",
         "_regular_inference",
     ],
-    "scvi.train.TrainingPlan": ["compute_and_log_metrics"],
+    "scvi.train.TrainingPlan": ["compute_and_log_metrics.__wrapped__"],
 }
 
 

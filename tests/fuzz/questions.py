@@ -11,6 +11,7 @@ from typing import Any
 import anndata as ad
 import numpy as np
 import pandas as pd
+import torch
 from hypothesis import strategies as st
 
 import scvi_sams as sams
@@ -33,7 +34,8 @@ def tiny_model() -> sams.SAMSVAE:
     adata.obs["batch"] = np.repeat(["x", "y"], 45)
     level = logging.getLogger("lightning.pytorch").level
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.random.fork_rng():
+        torch.manual_seed(0)
         warnings.simplefilter("ignore")
         sams.SAMSVAE.setup_anndata(
             adata, perturbation_key="label", control="control", batch_key="batch"

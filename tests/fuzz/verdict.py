@@ -18,7 +18,7 @@ _PLACES = re.compile(r"`[\w.=\[\]'\"]+`|\b(adata|obs|obsm|uns|layers)\b|\bX\b|'[
 WARNINGS = [
     # ours
     r"holds values that are no integers",
-    r"has no control cells, and .* reads like a control",
+    r"has no control cells, and .* reads? like (a )?control",
     r"perturbation\(s\) have no training cell",
     r"is left out, with fewer than \d+ cells",
     r"has no control cells.*average treatment effects",

@@ -23,7 +23,7 @@ logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 train = {"max_epochs": 1, "enable_progress_bar": False, "accelerator": "cpu"}
 columns = {"perturbation_key": "perturbation", "control": "control"}
 adata = sams.datasets.simulate(6, n_cells_per_perturbation=200, n_genes=500, seed=1)
-adata.layers["counts"] = adata.X.copy()  # megabytes, of which 150 would show
+adata.layers["counts"] = adata.X.copy()  # of which 75 copies would show
 for number in range(200):
     if number % 2:
         sams.SAMSVAE.setup_anndata(adata, **columns)

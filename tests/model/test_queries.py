@@ -104,12 +104,15 @@ def test_an_unknown_value_is_named_even_if_it_is_zero(plain_screen, argument):
     assert_unchanged(query, before)
 
 
-def test_a_value_of_another_type_is_told_from_an_unknown_one(plain_screen):
-    plain_screen.obs["plate"] = np.tile([1, 2], plain_screen.n_obs)[: plain_screen.n_obs]
+@pytest.mark.parametrize(("trained_on", "asked"), [(int, str), (str, int)], ids=["text", "int"])
+def test_a_value_of_another_type_is_told_from_an_unknown_one(plain_screen, trained_on, asked):
+    plates = np.tile([1, 2], plain_screen.n_obs)[: plain_screen.n_obs]
+    plain_screen.obs["plate"] = plates.astype(trained_on)
     model = trained(plain_screen, setup={"batch_key": "plate"})
     query = plain_screen.copy()
-    query.obs["plate"] = query.obs["plate"].astype(str)
-    with pytest.raises(ValueError, match=r"holds '1' as str, .* with it as int.*astype"):
+    query.obs["plate"] = plates.astype(asked)
+    kinds = f"holds '1' as {asked.__name__}.* with it as {trained_on.__name__}"
+    with pytest.raises(ValueError, match=rf"{kinds}.*astype"):
         query_of(model, query)
 
 

@@ -201,4 +201,5 @@ def test_saves_killed_at_random_lose_nothing(saved, tmp_path):
         assert known <= last <= known + 1
     marked(model, 0).save(folder, save_anndata=True, overwrite=True)
     assert sorted(os.listdir(folder)) == ["adata.h5ad", "model.pt"]
+    assert n_within
     print(f"\nkills {n_kills}, within a save {n_within}, saves {last - 1}, lost 0")

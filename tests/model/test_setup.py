@@ -96,7 +96,7 @@ def test_all_forgotten_controls_are_named(plain_screen):
     controls = np.flatnonzero(labels == "control")
     labels[controls[::2]], labels[controls[1::2]] = "NT_1", "NT_2"
     plain_screen.obs["perturbation"] = labels
-    with pytest.warns(UserWarning, match=r"control=\['NT_1', 'NT_2'\]"):
+    with pytest.warns(UserWarning, match=r"read like controls.*control=\['NT_1', 'NT_2'\]"):
         set_up(plain_screen, control=None)
 
 

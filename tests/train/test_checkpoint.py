@@ -194,6 +194,7 @@ def test_twenty_kills_at_random_moments(tmp_path):
     def run(folder, path, seconds=None):
         """Exit status, and seconds of training; killed after as many if it is to be."""
         with forked(train_to, folder, path) as (process, told):
+            assert told.poll(300)
             assert told.recv() == "training"
             begun = time.monotonic()
             process.join(seconds)
@@ -205,9 +206,10 @@ def test_twenty_kills_at_random_moments(tmp_path):
     assert status == 0
     rng = np.random.default_rng()
     for _ in range(20):
-        seconds = rng.uniform(0, duration / 15)
+        seconds = rng.uniform(0, duration / 20)
         status, _ = run(tmp_path / "checkpoint", tmp_path / "resumed.pt", seconds)
         assert status == -signal.SIGKILL
+    assert (tmp_path / "checkpoint" / "training.ckpt").exists()
     assert run(tmp_path / "checkpoint", tmp_path / "resumed.pt")[0] == 0
     found, expected = (torch.load(tmp_path / f"{name}.pt") for name in ("resumed", "alone"))
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []

@@ -17,7 +17,7 @@ def test_mini_batches_count_by_their_cells():
 
 
 class Reports(Callback):
-    """Divergences and cells of each mini-batch, by epoch."""
+    """Sums over each mini-batch, and its cells, by epoch."""
 
     def __init__(self):
         self.of_epochs = []
@@ -26,8 +26,10 @@ class Reports(Callback):
         told = pl_module.compute_and_log_metrics
 
         def listening(loss_output, metrics, mode):
-            value = float(loss_output.extra_metrics["kl_z"].detach())
-            self.of_epochs[-1][mode].append((value, loss_output.n_obs_minibatch))
+            n_cells = loss_output.n_obs_minibatch
+            sums = float(loss_output.reconstruction_loss_sum.detach())
+            kl_z = n_cells * float(loss_output.extra_metrics["kl_z"].detach())
+            self.of_epochs[-1][mode].append((sums, kl_z, n_cells))
             told(loss_output, metrics, mode)
 
         pl_module.compute_and_log_metrics = listening
@@ -36,14 +38,28 @@ class Reports(Callback):
         self.of_epochs.append({"train": [], "validation": []})
 
 
-def test_the_history_has_the_means_of_each_epoch(screen):
+@pytest.mark.parametrize("every", [1, 2])
+def test_the_history_has_the_means_of_each_epoch(screen, every):
     set_up(screen)
     model = sams.SAMSVAE(screen, **SMALL)
     reports = Reports()
-    model.train(**FEW_STEPS, callbacks=[reports])
+    model.train(
+        **FEW_STEPS | {"max_epochs": 4, "batch_size": 8},
+        check_val_every_n_epoch=every,
+        callbacks=[reports],
+    )
     for mode in ("train", "validation"):
-        by_epoch = [np.transpose(epoch[mode]) for epoch in reports.of_epochs]
-        expected = [np.average(values, weights=n_cells) for values, n_cells in by_epoch]
-        found = model.history[f"kl_z_{mode}"].to_numpy(dtype=float).ravel()
-        assert len(found) == len(expected) == 3
-        np.testing.assert_allclose(found, expected, rtol=1e-5)
+        by_epoch = [np.sum(epoch[mode], axis=0) for epoch in reports.of_epochs if epoch[mode]]
+        assert all(len(epoch[mode]) > 2 for epoch in reports.of_epochs if epoch[mode])
+        assert len(by_epoch) == (4 // every if mode == "validation" else 4)
+        for place, name in enumerate(["reconstruction_loss", "kl_z"]):
+            found = model.history[f"{name}_{mode}"].to_numpy(dtype=float).ravel()
+            expected = [sums[place] / sums[-1] for sums in by_epoch]
+            np.testing.assert_allclose(found[~np.isnan(found)], expected, rtol=1e-5)
+
+
+def test_values_of_each_step_are_there_if_asked(screen):
+    set_up(screen)
+    model = sams.SAMSVAE(screen, **SMALL)
+    model.train(**FEW_STEPS, plan_kwargs={"on_step": True})
+    assert {"kl_z_train_step", "kl_z_train_epoch"} <= set(model.history)

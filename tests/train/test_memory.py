@@ -95,10 +95,12 @@ def test_a_step_is_counted_in_rows_of_genes(screen, settings, n_rows):
     assert memory.weights == 6 * 4 * sum(np.prod(p.shape) for p in module.parameters())
 
 
-def test_a_gpu_holds_no_calibration():
-    memory, gpu = TrainingMemory(weights=1, step=10, calibration=100), torch.device("cuda")
-    assert memory.by_device(CPU) == [(CPU, 101, False)]
-    assert memory.by_device(gpu) == [(gpu, 11 + 2**30, True), (CPU, 100, False)]
+def test_conditions_are_on_the_cpu_wherever_steps_are():
+    memory, gpu = TrainingMemory(weights=1, step=10, cells=90, conditions=20), torch.device("cuda")
+    assert memory.by_device(CPU) == [(CPU, 111, False)]
+    assert memory.by_device(gpu) == [(gpu, 11 + 2**30, True), (CPU, 20, False)]
+    many = memory._replace(cells=2**31)
+    assert many.by_device(gpu)[0] == (gpu, 1 + 2**31, False)
 
 
 @pytest.fixture
@@ -178,13 +180,19 @@ def test_too_little_memory_is_told_before_the_first_step(screen, machine):
 @pytest.mark.parametrize(
     ("memory", "device", "advice"),
     [
-        pytest.param(TrainingMemory(1, 2000, 100), "cpu", "machine.*`batch_size`", id="step"),
+        pytest.param(TrainingMemory(1, 2000, 50, 50), "cpu", "machine.*`batch_size`", id="step"),
         pytest.param(
-            TrainingMemory(1, 100, 2000), "cpu", r"machine.*variable ones\.$", id="calibration"
+            TrainingMemory(1, 100, 1000, 1000),
+            "cpu",
+            r"machine.*variable ones\.$",
+            id="calibration",
         ),
-        pytest.param(TrainingMemory(1, 2000, 0), "cuda", "GPU.*`batch_size`", id="step-on-gpu"),
+        pytest.param(TrainingMemory(1, 2000, 0, 0), "cuda", "GPU.*`batch_size`", id="step-on-gpu"),
         pytest.param(
-            TrainingMemory(1, 0, 600), "cuda", r"machine.*variable ones\.$", id="after-a-gpu"
+            TrainingMemory(1, 0, 2**31, 0), "cuda", r"GPU.*variable ones\.$", id="cells-on-gpu"
+        ),
+        pytest.param(
+            TrainingMemory(1, 0, 0, 600), "cuda", r"machine.*variable ones\.$", id="after-a-gpu"
         ),
     ],
 )

@@ -63,7 +63,7 @@ def check_known(adata: AnnData, key: str, argument: str, known: Iterable[object]
     alike = {str(name): type(name).__name__ for name in names}
     if unknown and str(unknown[0]) in alike:
         raise ValueError(
-            f"adata.obs[{key!r}] (`{argument}`) holds {unknown[0]!r} as "
+            f"adata.obs[{key!r}] (`{argument}`) holds {str(unknown[0])!r} as "
             f"{type(unknown[0]).__name__}, and the model was trained with it as "
             f"{alike[str(unknown[0])]}. Convert the column (`.astype(...)`)."
         )

@@ -97,11 +97,17 @@ class PerturbationField(BaseAnnDataField):
         self._write(adata, encoding)
         forgotten = like_controls(encoding.names)
         if forgotten and (np.diff(encoding.dosages.indptr) > 0).all():
-            said = repr(forgotten[0] if len(forgotten) == 1 else forgotten)
+            is_one = len(forgotten) == 1
+            like = (
+                "reads like a control: it is a perturbation"
+                if is_one
+                else ("read like controls: they are perturbations")
+            )
+            say = listed(forgotten) if is_one else f"[{listed(forgotten)}]"
             warnings.warn(
-                f"{self._source.describe()} has no control cells, and {listed(forgotten)} reads "
-                "like a control: it is a perturbation like all others now. If these cells were "
-                f"not perturbed, say so: `control={said}`.",
+                f"{self._source.describe()} has no control cells, and {listed(forgotten)} {like} "
+                "like all others now. If these cells were not perturbed, say so: "
+                f"`control={say}`.",
                 UserWarning,
                 stacklevel=settings.warnings_stacklevel,
             )

@@ -12,9 +12,9 @@ import pandas as pd
 
 _OF_CONTROLS = re.compile(
     r"((neg|negative|nt|(non|safe)[-_ ]?targeting)[-_ ]?)?(control|ctrl)s?[-_ ]?\d*|"
-    r"(non|safe)[-_ ]?targeting([-_ ]s?g?rnas?)?[-_ ]?\d*|ntc?[-_ ]?\d*|no[-_ ](s?g?rna|guide)s?|"
-    r"(aavs|rosa26|safe[-_ ]?harbou?r)[-_ ]?\d*|wt|wild[-_ ]?type|dmso|vehicle|pbs|mock|"
-    r"untreated|unperturbed|scrambled?",
+    r"(non|safe)[-_ ]?targeting([-_ ](s?g?rna|guide)s?)?[-_ ]?\d*|ntc?[-_ ]?\d*|"
+    r"no[-_ ](s?g?rna|guide)s?|(aavs|rosa26|safe[-_ ]?harbou?r)[-_ ]?\d*|wt|wild[-_ ]?type|"
+    r"dmso|vehicle|pbs|mock|untreated|unperturbed|scrambled?",
     re.IGNORECASE,
 )
 

@@ -129,10 +129,13 @@ def check_are_cells(
                 f"For {name} give an AnnData of cells, and nothing of type "
                 f"{type(cells).__name__}; of a model it is `model.predict(perturbations)`."
             )
-        if cells.X is None or not cells.n_obs:
+        # X of a view would be copied to look at it
+        lacks = (
+            "cells" if not cells.n_obs else "X" if not cells.is_view and cells.X is None else ""
+        )
+        if lacks:
             raise ValueError(
-                f"The AnnData for {name} has no {'X' if cells.X is None else 'cells'}; its X must "
-                "hold the expression of cells."
+                f"The AnnData for {name} has no {lacks}; its X must hold the expression of cells."
             )
 
 

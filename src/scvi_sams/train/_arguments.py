@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from scvi_sams.module._numbers import check_whole, is_number
+from numbers import Real
+
+from scvi_sams.module._numbers import check_whole
 
 
 def check_lengths(
@@ -26,8 +28,10 @@ def check_lengths(
     ]:
         if value is not None:
             check_whole(value, name, least=1)
-    is_norm = is_number(gradient_clip_val) and gradient_clip_val >= 0
-    if gradient_clip_val is not None and not is_norm:
+    if gradient_clip_val is None:
+        return
+    is_real = isinstance(gradient_clip_val, Real) and not isinstance(gradient_clip_val, bool)
+    if not (is_real and gradient_clip_val >= 0):  # nor NaN
         raise ValueError(
             "`gradient_clip_val` must be a number of at least 0, or None for no limit; it is "
             f"{gradient_clip_val!r}."

@@ -44,23 +44,27 @@ class TrainingMemory(NamedTuple):
     r"""Estimate of the memory that training takes at its peak, on top of the data.
 
     .. math::
-        6 W + \max\{4 G (B (L P + 5) + L \min\{P B, 1280\}), \; G (a + b C) + 48 H^2\}
+        6 W + \max\{4 G (B (L P + 5) + L \min\{P B, 1280\}), \; a G + b C G + 48 H^2\}
 
     bytes for weights of W bytes, mini-batches of B cells, G genes, P particles, L layers whose
     outputs are genes, and calibration on C conditions after training, with H hidden units.
     Numbers of copies are counted in the code; a = 100,000 and b = 800 bytes lie above measured
-    peaks. A GB comes to it on a GPU, where the likelihood takes more cells at once. L counts a
-    layer of dispersions of counts twice: the terms without means take it too.
+    peaks. A GB comes to the step on a GPU, where the likelihood takes more cells at once; the
+    last two terms are on the CPU all the same. L counts a layer of dispersions of counts twice:
+    the terms without means take it too.
 
     Attributes
     ----------
-    weights, step, calibration
-        Bytes of each of the three.
+    weights, step
+        Bytes of each.
+    cells, conditions
+        Bytes that calibration takes for simulated cells, and for what is known of conditions.
     """
 
     weights: int
     step: int
-    calibration: int
+    cells: int
+    conditions: int
 
     @classmethod
     def of(
@@ -75,21 +79,21 @@ class TrainingMemory(NamedTuple):
         return cls(
             weights=_N_COPIES * weights,
             step=_FLOAT * n_genes * rows,
-            calibration=n_genes * (_OF_CELLS + _OF_CONDITION * n_conditions)
+            cells=n_genes * _OF_CELLS,
+            conditions=n_genes * _OF_CONDITION * n_conditions
             + _N_SQUARES * _DOUBLE * likelihood.to_genes.in_features**2,
         )
 
     def by_device(self, device: torch.device) -> list[tuple[torch.device, int, bool]]:
-        """Devices that training on one takes memory of, how many bytes, and whether for a step.
-
-        The calibration is on the CPU, wherever the steps are.
-        """
+        """Devices that training on one takes memory of, how many bytes, and whether for a step."""
         if device.type == "cpu":
-            most = max(self.step, self.calibration)
-            return [(device, self.weights + most, self.step > self.calibration)]
+            calibration = self.cells + self.conditions
+            most = max(self.step, calibration)
+            return [(device, self.weights + most, self.step > calibration)]
+        step = self.step + _OF_GPU
         return [
-            (device, self.weights + self.step + _OF_GPU, True),
-            (torch.device("cpu"), self.calibration, False),
+            (device, self.weights + max(step, self.cells), step > self.cells),
+            (torch.device("cpu"), self.conditions, False),
         ]
 
 

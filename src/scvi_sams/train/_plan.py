@@ -126,7 +126,7 @@ class SAMSTrainingPlan(TrainingPlan):
         self.n_steps_temperature = n_steps_temperature
         self._resumed_schedule: dict[str, Any] | None = None
         self._means = torch.nn.ModuleDict()
-        self._told: set[str] = set()  # "train" and "validation", once they are in this epoch
+        self._told: set[str] = set()  # modes that were logged in this epoch
 
     def on_fit_start(self) -> None:
         """Remember the steppers as they are before the first step."""
@@ -296,9 +296,11 @@ class SAMSTrainingPlan(TrainingPlan):
         """Add a mini-batch to the means over the epoch.
 
         Lightning is told of them once an epoch: what it keeps of each value takes as long as a
-        layer of the networks. Not in inference mode, whose tensors several processes could not
-        average in place.
+        layer of the networks. With ``on_step``, scvi-tools tells it of all of them.
         """
+        if self.on_step is not False:
+            TrainingPlan.compute_and_log_metrics.__wrapped__(self, loss_output, metrics, mode)
+            return
         n_cells = loss_output.n_obs_minibatch
         metrics[f"elbo_{mode}"].update(
             reconstruction_loss=loss_output.reconstruction_loss_sum,
@@ -311,14 +313,19 @@ class SAMSTrainingPlan(TrainingPlan):
         for name, value in found.items():
             if name not in means:
                 means[name] = EpochMean().to(self.device)
-            means[name].update(value.detach(), n_cells)
-        if mode in self._told and not self.on_step:
+            means[name].update(torch.as_tensor(value).detach(), n_cells)
+        if mode in self._told:
             return
         self._told.add(mode)
-        kwargs = {"on_step": self.on_step, "on_epoch": self.on_epoch, "batch_size": n_cells}
-        self.log_dict(metrics, **kwargs)
+        self.log_dict(metrics, on_step=False, on_epoch=self.on_epoch)
         for name in found:
-            self.log(name, means[name], metric_attribute=f"_means.{name}", **kwargs)
+            self.log(
+                name,
+                means[name],
+                on_step=False,
+                on_epoch=self.on_epoch,
+                metric_attribute=f"_means.{name}",
+            )
 
     def get_optimizer_creator(self) -> Callable[[Any], torch.optim.Optimizer]:
         """Create the optimizer over the groups of parameters."""
