@@ -20,7 +20,6 @@ def test_pca_shows_most_of_the_variance_in_the_order_of_rows():
     assert f"PC1 ({s[0] ** 2 / (s**2).sum():.0%}" in ax.get_xlabel()
 
 
-@pytest.mark.slow  # it is compiled first
 def test_umap_of_many_keeps_clusters_together():
     data = standins.effects(60, 20, n_clusters=3)
     ax = sams.pl.perturbation_embedding(data, labels=False)
