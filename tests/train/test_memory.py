@@ -48,8 +48,8 @@ model = sams.SAMSVAE(adata, **settings)
 before = mb("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
 model.train(**train)
-estimate = model._training_memory(512)
-print(json.dumps([mb("VmHWM") - before, estimate.on(torch.device("cpu")) / 1e6]))
+((_, estimate, _),) = model._training_memory(512).by_device(torch.device("cpu"))
+print(json.dumps([mb("VmHWM") - before, estimate / 1e6]))
 """
 
 
