@@ -42,7 +42,11 @@ class Kernel(Protocol):
 
     @property
     def derivatives(self) -> Callable[..., Grads]:
-        """Derivatives of f by the parameters, each B x P x G, from what :meth:`value` left."""
+        """Derivatives of f by the parameters, each B x P x G, from what :meth:`value` left.
+
+        That by the first parameter is written to an array which comes before the other
+        arguments; those by the others are returned.
+        """
 
 
 def fused_log_likelihood(
@@ -121,28 +125,35 @@ class _FusedLogLikelihood(torch.autograd.Function):
         weights, rest = rest[: ctx.n_heads], rest[ctx.n_heads :]
         of_genes, left = rest[: ctx.n_of_genes], rest[ctx.n_of_genes :]
         upstream = upstream.T.contiguous()  # B x P
-        to_hidden = torch.zeros_like(hidden)
+        to_hidden = torch.empty_like(hidden)
         to_weights = [torch.zeros_like(weight) for weight in weights]
         to_genes = [x.new_zeros(x.shape[-1]) for _ in (*weights, *of_genes)]
         together = max(BACKWARD_ROWS // hidden.shape[1], _at_once(left[0]))
         slopes = [torch.empty_like(each[:together]) for each in left]
         for group in _split(slice(0, len(x)), together):
             for some in _split(group, _at_once(left[0])):
-                derivatives = ctx.kernel.derivatives(
-                    x[some], log_library[some], *(each[some] for each in left), *of_genes
-                )  # b x P x G
                 within = slice(some.start - group.start, some.stop - group.start)
-                for slope, derivative in zip(slopes, derivatives, strict=False):
-                    slope[within] = derivative
+                first, *others = (slope[within] for slope in slopes)  # b x P x G
+                derivatives = ctx.kernel.derivatives(
+                    first, x[some], log_library[some], *(each[some] for each in left), *of_genes
+                )
+                for slope, derivative in zip(others, derivatives, strict=False):
+                    slope.copy_(derivative)
                 rows = upstream[some].flatten()
-                for to_gene, derivative in zip(to_genes, derivatives, strict=True):
+                for to_gene, derivative in zip(to_genes, (first, *derivatives), strict=True):
                     to_gene += rows @ derivative.flatten(0, 1)
             rows = upstream[group].reshape(-1, 1)  # bP x 1; scales arrays of H, not of G
             scaled = (rows * hidden[group].flatten(0, 1)).to(ctx.dtype)  # bP x H
-            for weight, to_weight, slope in zip(weights, to_weights, slopes, strict=True):
+            to_states = to_hidden[group].flatten(0, 1)  # bP x H
+            for number, (weight, to_weight, slope) in enumerate(
+                zip(weights, to_weights, slopes, strict=True)
+            ):
                 product = slope[: group.stop - group.start].flatten(0, 1).to(ctx.dtype)  # bP x G
-                to_states = rows * (product @ weight.to(ctx.dtype))
-                to_hidden[group] += to_states.view_as(to_hidden[group])
+                back = product @ weight.to(ctx.dtype)
+                if number:
+                    to_states.addcmul_(back, rows)
+                else:
+                    torch.mul(back, rows, out=to_states)
                 if ctx.dtype == to_weight.dtype:
                     to_weight.addmm_(product.T, scaled)
                 else:  # sums are in the precision of the parameters

@@ -105,20 +105,21 @@ class NegativeBinomialKernel:
 
     def derivatives(
         self,
+        by_y: torch.Tensor,
         x: torch.Tensor,
         log_library: torch.Tensor,
         ratio: torch.Tensor,
         log_theta: torch.Tensor,
     ) -> Grads:
-        """By y and log θ, each B x P x G."""
+        """By y, written to ``by_y``, and by log θ."""
         theta = torch.exp(log_theta)
-        weight = ratio + 1
+        weight = torch.add(ratio, 1, out=by_y)
         torch.div(ratio, weight, out=weight).mul_(x + theta)
         excess = torch.log1p(ratio)
         by_log_theta = torch.addcmul(weight, excess, theta, value=-1, out=excess)
-        by_log_mu = torch.sub(x, weight, out=weight)
-        by_y = self.link.pull(by_log_mu, ratio * theta, torch.exp(log_library))
-        return by_y, by_log_theta
+        by_log_mu = torch.sub(x, weight, out=by_y)
+        self.link.pull(by_log_mu, ratio * theta, torch.exp(log_library))
+        return (by_log_theta,)
 
 
 @dataclass(frozen=True)
@@ -153,19 +154,21 @@ class ZeroInflatedNegativeBinomialKernel:
 
     def derivatives(
         self,
+        by_y: torch.Tensor,
         x: torch.Tensor,
         log_library: torch.Tensor,
         ratio: torch.Tensor,
         logits: torch.Tensor,
         log_theta: torch.Tensor,
     ) -> Grads:
-        """By y, ψ and log θ, each B x P x G."""
+        """By y, written to ``by_y``, and by ψ and log θ."""
         theta = torch.exp(log_theta)
         excess = theta * torch.log1p(ratio)  # minus the log probability of a zero
         was_kept = torch.where(x == 0, torch.sigmoid(-excess - logits), 1.0)
         weight = (x + theta) * (ratio / (ratio + 1))
-        by_y = self.link.pull(was_kept * (x - weight), ratio * theta, torch.exp(log_library))
-        return by_y, 1 - was_kept - torch.sigmoid(logits), was_kept * (weight - excess)
+        by_log_mu = torch.mul(was_kept, x - weight, out=by_y)
+        self.link.pull(by_log_mu, ratio * theta, torch.exp(log_library))
+        return 1 - was_kept - torch.sigmoid(logits), was_kept * (weight - excess)
 
 
 @dataclass(frozen=True)
@@ -182,9 +185,12 @@ class PoissonKernel:
         log_mu = self.link.log_share(y).add_(log_library)
         return _dot(x, log_mu) - torch.exp(log_mu, out=y).sum(-1)
 
-    def derivatives(self, x: torch.Tensor, log_library: torch.Tensor, mu: torch.Tensor) -> Grads:
-        """By y, of shape B x P x G."""
-        return (self.link.pull(x - mu, mu, torch.exp(log_library)),)
+    def derivatives(
+        self, by_y: torch.Tensor, x: torch.Tensor, log_library: torch.Tensor, mu: torch.Tensor
+    ) -> Grads:
+        """By y, written to ``by_y``."""
+        self.link.pull(torch.sub(x, mu, out=by_y), mu, torch.exp(log_library))
+        return ()
 
 
 @dataclass(frozen=True)
@@ -214,21 +220,25 @@ class NormalKernel:
 
     def derivatives(
         self,
+        by_y: torch.Tensor,
         x: torch.Tensor,
         log_library: torch.Tensor,
         y: torch.Tensor,
         log_dispersion: torch.Tensor,
     ) -> Grads:
-        """By y and log σ, each B x P x G."""
+        """By y, written to ``by_y``, and by log σ."""
         sd = self._sd(log_dispersion)
         residual = (x - self.origin - self.unit * y) / sd
         spread = self.unit * torch.exp(log_dispersion)
-        return residual * self.unit / sd, (residual.square() - 1) * spread / sd
+        torch.mul(residual, self.unit / sd, out=by_y)
+        return ((residual.square() - 1) * spread / sd,)
 
     def _sd(self, log_dispersion: torch.Tensor) -> torch.Tensor:
         return self.unit * torch.exp(log_dispersion) + 1e-6
 
 
 def _dot(x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Sum over genes of products of x (B x 1 x G) and values (B x P x G); B x P."""
-    return (x * values).sum(-1)
+    """Sum over genes of products of x (B x 1 x G or B x P x G) and values (B x P x G); B x P."""
+    if x.shape[1] > 1:
+        return (x * values).sum(-1)
+    return (values @ x.transpose(-1, -2)).squeeze(-1)  # without an array of the products
